@@ -1,0 +1,104 @@
+//! Chats, members and AI bindings as decisions. Owned by the service `chat`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kit::{Call, Fault};
+use serde::{Deserialize, Serialize};
+
+use crate::{ChatId, ThreadId, UserId};
+
+/// What kind of chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Exactly two people, one chat per pair.
+    Private,
+    /// By invitation.
+    Group,
+    /// Open to join.
+    Room,
+}
+
+/// What the AI does in a chat for one of its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BindingMode {
+    /// Private advice on request.
+    Advice,
+    /// Answers in the owner's name.
+    Autoreply,
+}
+
+/// How far a binding has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BindingState {
+    /// Its thread is being made.
+    Pending,
+    /// It works.
+    Ready,
+    /// Its thread could not be made.
+    Failed,
+}
+
+/// A chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Chat {
+    /// The id.
+    pub id: ChatId,
+    /// What kind.
+    pub kind: Kind,
+    /// The name; `None` for private chats.
+    pub title: Option<String>,
+    /// Who made it.
+    pub creator: UserId,
+    /// When, RFC 3339 in UTC.
+    pub created_at: String,
+}
+
+/// A binding as the members of its chat see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Binding {
+    /// The chat.
+    pub chat: ChatId,
+    /// Whose binding it is.
+    pub owner: UserId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// What the AI does.
+    pub mode: BindingMode,
+    /// Whether it works.
+    pub state: BindingState,
+    /// Why not, for the owner only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whom a thread belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadContext {
+    /// The binding.
+    pub binding: Binding,
+    /// The members of the chat.
+    pub members: Vec<UserId>,
+}
+
+/// What `chat` offers to other services.
+#[async_trait]
+pub trait ChatApi: Send + Sync + 'static {
+    /// Looks up a chat; `None` when there is no such id.
+    async fn by_id(&self, call: &Call, id: ChatId) -> Result<Option<Chat>, Fault>;
+
+    /// The members of a chat.
+    async fn members(&self, call: &Call, id: ChatId) -> Result<Vec<UserId>, Fault>;
+
+    /// The bindings of a chat.
+    async fn bindings(&self, call: &Call, id: ChatId) -> Result<Vec<Binding>, Fault>;
+
+    /// The binding behind a thread, with the members of its chat; `None` when it is gone.
+    async fn thread(&self, call: &Call, thread: ThreadId) -> Result<Option<ThreadContext>, Fault>;
+}
+
+/// How callers hold it.
+pub type ChatClient = Arc<dyn ChatApi>;

@@ -1,0 +1,104 @@
+//! How a send enters the log, and how its answer is recognised on the forward topic.
+
+use bytes::Bytes;
+use kit::Fault;
+
+use crate::{
+    ChatId, Key, UserId,
+    events::{Persist, Send},
+    frames::{self, Answer, Head, Outcome, Refusal},
+    message::{Auto, MAX_TEXT, Message, Stored},
+};
+
+/// Who waits for an answer: `(author, key)`.
+pub type Waiter = (UserId, Key);
+
+/// What a waiter is told.
+pub type SendResult = Result<Stored, Refusal>;
+
+/// Checks a text at the door: 1 to [`MAX_TEXT`] bytes, something to see, no U+0000.
+pub fn check_text(text: &str) -> Result<(), Fault> {
+    if text.len() > MAX_TEXT {
+        return Err(Fault::new(
+            kit::Code::TooLarge,
+            format!("the text is longer than {MAX_TEXT} bytes"),
+        ));
+    }
+    if text.trim().is_empty() {
+        return Err(Fault::invalid("the text is empty").reason("empty_text"));
+    }
+    if text.contains('\0') {
+        return Err(Fault::invalid("the character U+0000 is not accepted"));
+    }
+    Ok(())
+}
+
+/// Key and payload of the record that asks for a message to be stored.
+pub fn send_record(send: Send) -> (Bytes, Bytes) {
+    let key = persist_key(send.chat);
+    (key, encode(&Persist::Send(send)))
+}
+
+/// The key of a chat's records on the persist topic.
+pub fn persist_key(chat: ChatId) -> Bytes {
+    chat.to_string().into()
+}
+
+/// Encodes a record's payload.
+///
+/// # Panics
+/// Never for our types: they hold only strings, numbers and lists.
+pub fn encode<T: serde::Serialize>(payload: &T) -> Bytes {
+    serde_json::to_vec(payload)
+        .expect("records hold only strings, numbers and lists")
+        .into()
+}
+
+/// Finds the answer to a send in a frame of the forward topic, if it is one.
+///
+/// A stored message answers its author's send; a duplicate or a refusal has an answer of its own.
+pub fn answer(head: &Head<'_>) -> Option<(Waiter, SendResult)> {
+    match head.t.as_ref() {
+        frames::MSG_NEW => {
+            let message: Message = head.content().ok()?;
+            Some(((message.author, message.key), Ok(stored(&message, false))))
+        }
+        frames::ANSWER => {
+            let answer: Answer = head.content().ok()?;
+            let result = match answer.outcome {
+                Outcome::Ok(stored) => Ok(stored),
+                Outcome::Err(refusal) => Err(refusal),
+            };
+            Some(((answer.author, answer.key), result))
+        }
+        _ => None,
+    }
+}
+
+/// The answer that belongs to a stored message.
+pub fn stored(message: &Message, dup: bool) -> Stored {
+    Stored {
+        msg: message.id,
+        seq: message.seq,
+        o: message.o,
+        ts: message.ts.clone(),
+        dup,
+    }
+}
+
+/// Whether the AI wrote a message.
+pub fn is_automatic(message: &Message) -> bool {
+    message.auto != Auto::No
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.code.as_str() {
+            "not_found" => kit::Code::NotFound,
+            "storage_full" => kit::Code::Unavailable,
+            "conflict" | "superseded" | "binding_gone" => kit::Code::Conflict,
+            _ => kit::Code::Invalid,
+        };
+        Self::new(code, refusal.msg).reason(refusal.code)
+    }
+}

@@ -1,0 +1,213 @@
+//! A running messenger, in this process or as a child.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use kit::CancellationToken;
+use messenger::{Config, Process, Topology};
+use tempfile::TempDir;
+
+/// What stands behind the ports; every scenario runs on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Embedded log, SQLite, memory.
+    Sqlite,
+    /// Embedded log, PostgreSQL, memory.
+    Postgres,
+}
+
+impl Engine {
+    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+}
+
+/// A messenger in this process.
+pub struct World {
+    pub config: Config,
+    pub public: SocketAddr,
+    pub private: SocketAddr,
+    pub engine: Engine,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<Result<(), String>>,
+    folder: Option<TempDir>,
+}
+
+/// Settings for a fresh installation in `folder`: the defaults, ports of the system's choice, and an AI
+/// that does not keep a test waiting.
+pub async fn settings(engine: Engine, folder: &Path) -> Config {
+    let mut config = Config { data: folder.join("data"), ..Config::default() };
+    config.http.public = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.http.private = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.ai.demo_pause = std::time::Duration::from_millis(30);
+    config.ai.limits.pause = std::time::Duration::from_millis(200);
+    config.ai.limits.delay_min = std::time::Duration::from_millis(300);
+    config.ai.limits.delay_max = std::time::Duration::from_millis(600);
+    if engine == Engine::Postgres {
+        config.sql = fresh_database().await;
+    }
+    config.resolved()
+}
+
+/// A database of its own on the server of `DATABASE_URL`, migrated. It stays until the server goes.
+async fn fresh_database() -> String {
+    #[expect(clippy::disallowed_methods, reason = "tests learn of the running server from here")]
+    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names the PostgreSQL server for tests: run scripts/test");
+    let name = format!("e2e_{}", uuid::Uuid::parse_str(&crate::key()).unwrap().simple());
+    let psql = tokio::process::Command::new("psql")
+        .args([&url, "-qc", &format!("CREATE DATABASE {name}")])
+        .status()
+        .await
+        .expect("psql comes with PostgreSQL");
+    assert!(psql.success(), "the database could not be made");
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let url = format!("{server}/{name}");
+    for service in messenger::Service::ALL {
+        if let Some(migrations) = service.migrations() {
+            let pool = sql::PoolConfig { max_connections: 2, ..sql::PoolConfig::default() };
+            let db = sql::open(&url, service.name(), &pool).await.unwrap();
+            sql::migrate_up(&db, migrations).await.unwrap();
+            db.close().await;
+        }
+    }
+    url
+}
+
+impl World {
+    /// A fresh installation.
+    pub async fn start(engine: Engine) -> Self {
+        Self::with(engine, |_| {}).await
+    }
+
+    /// A fresh installation with other settings.
+    pub async fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = settings(engine, folder.path()).await;
+        change(&mut config);
+        Self::run(engine, config, Some(folder)).await
+    }
+
+    async fn run(engine: Engine, config: Config, folder: Option<TempDir>) -> Self {
+        let process = Process::build(&config, &Topology::parse("all").unwrap()).await.unwrap();
+        let (public, private) = process.addresses().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(process.serve(stop.clone().cancelled_owned()));
+        let world = Self { config, public, private, engine, stop, served, folder };
+        crate::eventually("ready", async || world.is_ready().await).await;
+        world
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        let url = format!("http://{}/readyz", self.private);
+        reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.public)
+    }
+
+    /// The value of a metric, summed over its labels that contain `labels`.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.private)).await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && line.contains(labels));
+        let values = lines.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let series = series.split('{').next()?;
+            (series == name).then(|| value.parse::<f64>().ok()).flatten()
+        });
+        values.sum()
+    }
+
+    /// Stops gracefully and starts again on the same data.
+    pub async fn restart(mut self) -> Self {
+        self.stop.cancel();
+        (&mut self.served).await.unwrap().unwrap();
+        Self::run(self.engine, self.config.clone(), self.folder.take()).await
+    }
+
+    /// Stops gracefully.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.served).await.unwrap().unwrap();
+    }
+}
+
+/// A messenger in a process of its own, which can be killed and started again on the same data.
+pub struct Child {
+    pub public: SocketAddr,
+    pub private: SocketAddr,
+    process: tokio::process::Child,
+    folder: PathBuf,
+}
+
+impl Child {
+    /// Writes the settings for children into `folder`; all of them share it.
+    pub async fn prepare(engine: Engine, folder: &Path) -> (SocketAddr, SocketAddr) {
+        let mut config = settings(engine, folder).await;
+        let (public, private) = free_ports();
+        config.http.public = public;
+        config.http.private = private;
+        // Secrets are hidden in print; these tests have none, and the tests' server asks for no password.
+        let printed = config.printed().unwrap();
+        let hidden = ["api_key = \"\"", "secret = \"\""];
+        let table = printed.lines().filter(|line| !hidden.contains(line)).collect::<Vec<_>>().join("\n");
+        std::fs::write(folder.join("messenger.toml"), table).unwrap();
+        (public, private)
+    }
+
+    /// Starts a child on the settings of `folder`; `failpoint` as in `kit::failpoint::arm`.
+    pub async fn start(folder: &Path, (public, private): (SocketAddr, SocketAddr), failpoint: Option<&str>) -> Self {
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
+            .env("E2E_CHILD", folder.join("messenger.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        if let Some(failpoint) = failpoint {
+            command.env("MESSENGER_FAILPOINT", failpoint);
+        }
+        let process = command.spawn().unwrap();
+        Self { public, private, process, folder: folder.to_owned() }
+    }
+
+    /// Waits until it takes traffic; `false` when it ended before.
+    pub async fn ready(&mut self) -> bool {
+        let deadline = tokio::time::Instant::now() + crate::SOON;
+        while tokio::time::Instant::now() < deadline {
+            let url = format!("http://{}/readyz", self.private);
+            if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+                return true;
+            }
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("the child in {} does not get ready", self.folder.display());
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+}
+
+/// Two ports that were free a moment ago. Children get fixed ones, so that clients find the next process
+/// where the last one was.
+fn free_ports() -> (SocketAddr, SocketAddr) {
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    let [public, private] = listeners.map(|listener| listener.local_addr().unwrap());
+    (public, private)
+}

@@ -1,0 +1,71 @@
+//! What the person at the console sees: health, metrics, documents, migrations, logs.
+
+use e2e::{Person, World};
+use serde_json::Value;
+
+scenarios! {
+    /// row:G11, row:G14: health is on the private listener and nowhere else.
+    async fn health_and_metrics_are_private(engine) {
+        let world = World::start(engine).await;
+        for (path, text) in [("/healthz", "ok"), ("/readyz", "process: ok"), ("/metrics", "http_requests_total")] {
+            let answer = reqwest::get(format!("http://{}{path}", world.private)).await.unwrap();
+            assert!(answer.status().is_success(), "{path}");
+            let body = answer.text().await.unwrap();
+            assert!(body.contains(text), "{path}: {body}");
+        }
+        let outside = reqwest::get(world.url("/metrics")).await.unwrap();
+        let body = outside.text().await.unwrap();
+        assert!(!body.contains("http_requests_total"), "{body}");
+        world.stop().await;
+    }
+
+    /// row:F01, row:F02: every route is in a document, and the documents are shown with no network.
+    async fn documents_are_served_without_a_token(engine) {
+        let world = World::start(engine).await;
+        let mut paths = Vec::new();
+        for name in ["auth", "user", "chat", "message", "ai"] {
+            let answer = reqwest::get(world.url(&format!("/openapi/{name}.json"))).await.unwrap();
+            let document: Value = answer.error_for_status().unwrap().json().await.unwrap();
+            assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{name}");
+            paths.extend(document["paths"].as_object().unwrap().keys().cloned());
+        }
+        for path in ["/api/register", "/api/users/me", "/api/chats", "/api/chats/{id}/advice", "/api/messages/{chat}", "/api/ai/runs"] {
+            assert!(paths.iter().any(|known| known == path), "{path} in {paths:?}");
+        }
+        let page = reqwest::get(world.url("/docs/")).await.unwrap().error_for_status().unwrap().text().await.unwrap();
+        assert!(page.contains("swagger-ui") && !page.contains("https://"), "{page}");
+        world.stop().await;
+    }
+
+    /// row:G16, row:G18, row:G23: requests are counted by route and status, and each has an id that comes back.
+    async fn requests_are_counted_and_named(engine) {
+        let world = World::start(engine).await;
+        let ann = Person::register(&world, "ann").await;
+        let labels = r#"route="/api/users/me""#;
+        let before = world.metric("http_requests_total", labels).await;
+        let errors = world.metric("errors_total", "not_found").await;
+        for _ in 0..10 {
+            ann.get("/api/users/me").await.ok();
+        }
+        assert!(world.metric("http_requests_total", labels).await >= before + 10.0);
+        assert_eq!(ann.get(&format!("/api/chats/{}", e2e::key())).await.status, 404);
+        assert!(world.metric("errors_total", "not_found").await > errors);
+        let answer = ann.http.get(world.url("/api/users/me")).header("x-request-id", "my-own-request-1").send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"], "my-own-request-1");
+        let answer = ann.http.get(world.url("/api/users/me")).header("x-request-id", "no spaces\tplease").send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"].len(), 32);
+        world.stop().await;
+    }
+
+    /// threat:T23: every answer carries the headers that keep browsers from guessing and framing.
+    async fn every_answer_carries_security_headers(engine) {
+        let world = World::start(engine).await;
+        for path in ["/", "/api/nothing", "/api/users/me", "/openapi/chat.json", "/docs/"] {
+            let answer = reqwest::get(world.url(path)).await.unwrap();
+            for header in ["x-content-type-options", "content-security-policy", "referrer-policy", "x-frame-options", "x-request-id"] {
+                assert!(answer.headers().contains_key(header), "{path} has no {header}");
+            }
+        }
+        world.stop().await;
+    }
+}

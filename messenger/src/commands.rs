@@ -1,0 +1,162 @@
+//! What the commands do. Every failure is one line on standard error and an exit code of its own.
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::Context as _;
+
+use crate::{
+    Config, Process, Service, Topology,
+    cli::{Cli, Command, Common, Direction, LogCommand},
+};
+
+/// The settings cannot work (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIG: u8 = 78;
+/// A part that is needed is not there, or not to be had (`EX_UNAVAILABLE`).
+const CANNOT_START: u8 = 69;
+/// A task failed for good while serving.
+const FAILED: u8 = 1;
+
+/// Runs a command; gives the exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(CANNOT_START, &error.to_string()),
+    };
+    match runtime.block_on(execute(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, text)) => fail(code, &text),
+    }
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(std::io::stderr(), "messenger: {line}");
+    ExitCode::from(code)
+}
+
+type Failure = (u8, String);
+
+async fn execute(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(common) => {
+            let (config, topology) = settings(&common)?;
+            serve(&config, &topology).await
+        }
+        Command::Migrate { direction, common } => {
+            let (config, topology) = settings(&common)?;
+            migrate(&config, &topology, &direction).await.map_err(cannot_start)
+        }
+        Command::Check(common) => {
+            let (config, topology) = settings(&common)?;
+            print(&topology.table(&config))
+        }
+        Command::Config(common) => {
+            let (config, _) = settings(&common)?;
+            print(&config.printed().map_err(|error| (BAD_CONFIG, error))?)
+        }
+        Command::Openapi { folder } => write_openapi(&folder).map_err(cannot_start),
+        Command::Log { command, common } => {
+            let (config, _) = settings(&common)?;
+            let LogCommand::Tail { topic, last } = command;
+            tail(&config, &topic, last).await.map_err(cannot_start)
+        }
+    }
+}
+
+fn cannot_start(error: anyhow::Error) -> Failure {
+    (CANNOT_START, format!("{error:#}"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| (FAILED, error.to_string()))
+}
+
+fn settings(common: &Common) -> Result<(Config, Topology), Failure> {
+    let bad = |error| (BAD_CONFIG, error);
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::load(common.config.as_deref(), variables).map_err(bad)?;
+    let topology = Topology::parse(&common.services).map_err(bad)?;
+    topology.check(&config).map_err(|troubles| bad(troubles.join("; ")))?;
+    config.ai.check().map_err(bad)?;
+    Ok((config, topology))
+}
+
+async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
+    kit::telemetry::init_logs(&config.log_filter).map_err(|error| (BAD_CONFIG, error))?;
+    #[cfg(feature = "failpoints")]
+    if let Some(spec) = std::env::var_os("MESSENGER_FAILPOINT") {
+        kit::failpoint::arm(&spec.to_string_lossy()).map_err(|error| (BAD_CONFIG, error))?;
+    }
+    let process = Process::build(config, topology).await.map_err(cannot_start)?;
+    let (public, private) = process.addresses().map_err(|error| (CANNOT_START, error.to_string()))?;
+    tracing::info!(%public, %private, "serving on http://{public}");
+    process.serve(stop_signal()).await.map_err(|error| (FAILED, error))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends at the first SIGINT or SIGTERM. A second one ends the process at once.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    #[expect(clippy::disallowed_methods, reason = "it outlives every node on purpose")]
+    drop(tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    }));
+}
+
+async fn migrate(config: &Config, topology: &Topology, direction: &Direction) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
+    for service in Service::ALL.into_iter().filter(|service| topology.is_here(*service)) {
+        let Some(migrations) = service.migrations() else { continue };
+        let db = sql::open(&config.sql, service.name(), &config.pool).await?;
+        let done = match direction {
+            Direction::Up => sql::migrate_up(&db, migrations).await?,
+            Direction::Down { steps } => sql::migrate_down(&db, migrations, *steps).await?,
+        };
+        db.close().await;
+        let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
+        writeln!(std::io::stdout(), "{:<8} {done}", service.name())?;
+    }
+    Ok(())
+}
+
+fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
+    for (name, document) in crate::openapi() {
+        let path = folder.join(format!("{name}.json"));
+        std::fs::write(&path, document.to_pretty_json()? + "\n").with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
+async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
+    let node = kit::Node::new();
+    let (clock, ids) = (std::sync::Arc::new(kit::SystemClock), std::sync::Arc::new(kit::RandomIds));
+    let log = eventlog::open(&config.log, config.embedded_log.clone(), clock, ids, node.spawner()).await?;
+    let mut out = std::io::stdout().lock();
+    for (part, (low, high)) in log.watermarks(topic).await?.into_iter().enumerate() {
+        let part = u32::try_from(part)?;
+        for record in log.read(topic, part, low.max(high - last), usize::try_from(last)?).await? {
+            let value: serde_json::Value = serde_json::from_slice(&record.value)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into());
+            let key = String::from_utf8_lossy(&record.key);
+            let line = serde_json::json!({ "partition": part, "offset": record.offset, "key": key, "value": value });
+            writeln!(out, "{line}")?;
+        }
+    }
+    drop(out);
+    log.close().await;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Settings from the environment: `MESSENGER_SECTION__KEY`, and the names that people know.
+
+use toml::{Table, Value};
+
+use super::Config;
+
+/// Variables that are known by other names, and where they go.
+const KNOWN: [(&str, &str); 15] = [
+    ("DATABASE_URL", "sql"),
+    ("REDIS_URL", "cache"),
+    ("OPENAI_API_KEY", "ai.api_key"),
+    ("OPENAI_BASE_URL", "ai.base_url"),
+    ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "message.persist_workers"),
+    ("TOPIC_MESSAGE_PERSIST", "topics.message_persist"),
+    ("TOPIC_FORWARD_MESSAGE", "topics.forward_message"),
+    ("TOPIC_AI_FEED", "topics.ai_feed"),
+    ("TOPIC_AI_AUTOREPLY", "topics.ai_autoreply"),
+    ("TOPIC_AI_ADVICE_REQUEST", "topics.ai_advice_request"),
+    ("TOPIC_AI_ADVICE_RESPONSE", "topics.ai_advice_response"),
+    ("TOPIC_AI_BINDING_INIT", "topics.ai_binding_init"),
+    ("TOPIC_AI_THREAD_CREATED", "topics.ai_thread_created"),
+    ("TOPIC_CHAT_INVITE", "topics.chat_invite"),
+    ("KAFKA_BROKERS", "log"),
+];
+
+/// Variables of ours that are no settings.
+const OTHERS: [&str; 2] = ["MESSENGER_CONFIG", "MESSENGER_FAILPOINT"];
+
+const PREFIX: &str = "MESSENGER_";
+
+/// Puts the environment on top of `table`. A value is read as the type that its setting has.
+pub(super) fn overlay(table: &mut Table, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+    let defaults = Table::try_from(Config::default()).map_err(|error| error.to_string())?;
+    let mut variables: Vec<_> = environment.into_iter().collect();
+    variables.sort();
+    for (name, text) in variables {
+        let path = match KNOWN.iter().find(|(known, _)| *known == name) {
+            Some((_, path)) => (*path).to_owned(),
+            None if OTHERS.contains(&name.as_str()) => continue,
+            None => match name.strip_prefix(PREFIX) {
+                Some(rest) => path_of(rest, &defaults),
+                None => continue,
+            },
+        };
+        let text = if name == "KAFKA_BROKERS" { format!("kafka://{text}") } else { text };
+        let keys: Vec<_> = path.split('.').collect();
+        let value = typed(&text, lookup(&defaults, &keys)).map_err(|error| format!("{name}: {error}"))?;
+        let before = table.clone();
+        set(table, &keys, value);
+        // Read at once, so that a mistake is reported with the name of its variable.
+        if let Err(error) = table.clone().try_into::<Config>() {
+            *table = before;
+            return Err(format!("{name}: {}", super::one_line(&error)));
+        }
+    }
+    Ok(())
+}
+
+/// `WS_GATEWAY__KEY` is `ws-gateway.key`: sections are spelled as they are in the file.
+fn path_of(rest: &str, defaults: &Table) -> String {
+    let lower = rest.to_ascii_lowercase();
+    match lower.split_once("__") {
+        Some((section, key)) => {
+            let dashed = section.replace('_', "-");
+            let section = if defaults.contains_key(&dashed) { dashed } else { section.to_owned() };
+            format!("{section}.{}", key.replace("__", "."))
+        }
+        None => lower,
+    }
+}
+
+fn lookup<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = keys.split_first()?;
+    let value = table.get(*first)?;
+    if rest.is_empty() { Some(value) } else { lookup(value.as_table()?, rest) }
+}
+
+fn typed(text: &str, like: Option<&Value>) -> Result<Value, String> {
+    match like {
+        Some(Value::Integer(_)) => text.parse().map(Value::Integer).map_err(|_| format!("`{text}` is no whole number")),
+        Some(Value::Float(_)) => text.parse().map(Value::Float).map_err(|_| format!("`{text}` is no number")),
+        Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).map_err(|_| format!("`{text}` is neither true nor false")),
+        Some(Value::Array(_)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+        }
+        _ => Ok(Value::String(text.to_owned())),
+    }
+}
+
+fn set(table: &mut Table, keys: &[&str], value: Value) {
+    let Some((first, rest)) = keys.split_first() else { return };
+    if rest.is_empty() {
+        table.insert((*first).to_owned(), value);
+        return;
+    }
+    let section = table.entry(*first).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        set(section, rest, value);
+    }
+}

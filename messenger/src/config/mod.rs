@@ -1,0 +1,193 @@
+//! Configuration: defaults, then a file, then the environment. Read once, here.
+//!
+//! Every setting is documented in `config.default.toml`. An unknown key or a bad value stops the start
+//! and names itself.
+
+mod environment;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use contracts::events::Topics;
+use serde::{Deserialize, Serialize};
+
+/// The documented defaults.
+pub const DEFAULTS: &str = include_str!("../../config.default.toml");
+
+/// All settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where embedded engines and keys keep their files.
+    pub data: PathBuf,
+    /// The event log.
+    pub log: String,
+    /// The databases.
+    pub sql: String,
+    /// Sessions, presence, limits.
+    pub cache: String,
+    /// Partitions of each topic; fixed when the topic is made.
+    pub partitions: u32,
+    /// What is written to standard output.
+    pub log_filter: String,
+    /// Unique among the replicas of a process, the same after a restart.
+    pub replica: String,
+    /// Listeners.
+    pub http: Http,
+    /// Pools and time-outs of the databases.
+    pub pool: sql::PoolConfig,
+    /// The embedded log.
+    pub embedded_log: eventlog::Config,
+    /// The names of the topics.
+    pub topics: Topics,
+    /// Tokens and sessions.
+    pub auth: auth::Config,
+    /// Chats and bindings.
+    pub chat: chat::Config,
+    /// Chat streams.
+    pub message: message::Config,
+    /// The AI.
+    pub ai: ai::Config,
+    /// Sockets.
+    #[serde(rename = "ws-gateway")]
+    pub ws_gateway: ws_gateway::Config,
+}
+
+/// The listeners.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// For people.
+    pub public: SocketAddr,
+    /// Health and metrics.
+    pub private: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { public: SocketAddr::from(([127, 0, 0, 1], 8080)), private: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            log: "embedded:".to_owned(),
+            sql: "sqlite:".to_owned(),
+            cache: "memory:".to_owned(),
+            partitions: 8,
+            log_filter: "info".to_owned(),
+            replica: "0".to_owned(),
+            http: Http::default(),
+            pool: sql::PoolConfig::default(),
+            embedded_log: eventlog::Config::default(),
+            topics: Topics::default(),
+            auth: auth::Config::default(),
+            chat: chat::Config::default(),
+            message: message::Config::default(),
+            ai: ai::Config::default(),
+            ws_gateway: ws_gateway::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, if there is one, and then `environment` on top of it.
+    ///
+    /// # Errors
+    /// One line that names the file or variable and what is wrong with it.
+    pub fn load(
+        file: Option<&std::path::Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, String> {
+        let mut table = toml::Table::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            // Read once by itself, so that a mistake is reported with its line.
+            toml::from_str::<Self>(&text).map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+            table = toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+        }
+        environment::overlay(&mut table, environment)?;
+        let config: Self = table.try_into().map_err(|error| format!("configuration: {}", one_line(&error)))?;
+        Ok(config.resolved())
+    }
+
+    /// Fills in what follows from the data folder.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        if self.log == "embedded:" {
+            self.log = format!("embedded:{}", self.data.join("log.db").display());
+        }
+        if self.sql == "sqlite:" {
+            self.sql = format!("sqlite:{}", self.data.display());
+        }
+        self
+    }
+
+    /// The effective settings as TOML, secrets hidden.
+    ///
+    /// # Errors
+    /// Never for values that were read from TOML.
+    pub fn printed(&self) -> Result<String, String> {
+        let mut shown = self.clone();
+        shown.sql = crate::topology::without_password(&shown.sql);
+        shown.cache = crate::topology::without_password(&shown.cache);
+        toml::to_string_pretty(&shown).map_err(|error| error.to_string())
+    }
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> Result<Config, String> {
+        Config::load(None, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    /// row:G03: the documented defaults are the defaults, and they name every setting.
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let documented: toml::Table = toml::from_str(DEFAULTS).unwrap();
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (name, value) in &defaults {
+            assert_eq!(documented.get(name), Some(value), "{name}");
+        }
+        assert_eq!(documented.len(), defaults.len());
+        toml::from_str::<Config>(DEFAULTS).unwrap();
+    }
+
+    #[test]
+    fn the_environment_wins_and_keeps_its_types() {
+        let config = load(&[
+            ("MESSENGER_PARTITIONS", "4"),
+            ("MESSENGER_HTTP__PUBLIC", "127.0.0.1:0"),
+            ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "2"),
+            ("DATABASE_URL", "postgres://host/db"),
+            ("TOPIC_MESSAGE_PERSIST", "other.persist"),
+            ("HOME", "/root"),
+        ])
+        .unwrap();
+        assert_eq!((config.partitions, config.message.persist_workers), (4, 2));
+        assert_eq!(config.sql, "postgres://host/db");
+        assert_eq!(config.topics.message_persist, "other.persist");
+    }
+
+    #[test]
+    fn an_unknown_key_or_a_bad_value_names_itself() {
+        for (name, value) in [
+            ("MESSENGER_PARTITONS", "4"),
+            ("MESSENGER_PARTITIONS", "four"),
+            ("MESSENGER_HTTP__PUBLIC", "here"),
+            ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "-1"),
+            ("MESSENGER_MESSAGE__SESSION_TIMEOUT", "6"),
+        ] {
+            let error = load(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name), "{name}={value}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

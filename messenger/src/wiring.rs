@@ -1,0 +1,181 @@
+//! Puts the services of a process together: one short function for each, in the order of their needs.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use cache::{Cache, Limits};
+use contracts::{
+    ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
+};
+use eventlog::EventLog;
+use kit::{Clock, Ids, Node, RandomIds, SystemClock};
+
+use crate::{
+    config::Config,
+    topology::{Service, Topology},
+};
+
+/// What every service stands on.
+pub(crate) struct Base {
+    config: Config,
+    log: Arc<dyn EventLog>,
+    cache: Arc<dyn Cache>,
+    limits: Limits,
+    topics: Arc<Topics>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    replica: Arc<str>,
+}
+
+/// Distributed processes wait so long for the migration job before they give up.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Builds every service of `topology` on `node`.
+pub(crate) async fn build(node: &mut Node, config: &Config, topology: &Topology) -> anyhow::Result<()> {
+    topology.check(config).map_err(|troubles| anyhow!(troubles.join("; ")))?;
+    std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
+    let base = Base::open(node, config).await?;
+
+    let user = user(node, &base).await?;
+    let verifier = auth(node, &base, &user).await?;
+    node.http(user::routes(user.clone(), verifier.clone()).0);
+    let message = message(node, &base, &verifier).await?;
+    chat(node, &base, &user, &message, &verifier).await?;
+    //AI
+    ws_gateway(node, &base, &message, None, &verifier)?;
+    node.http(crate::web::routes());
+    Ok(())
+}
+
+impl Base {
+    async fn open(node: &mut Node, config: &Config) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids: Arc<dyn Ids> = Arc::new(RandomIds);
+        let log =
+            eventlog::open(&config.log, config.embedded_log.clone(), clock.clone(), ids.clone(), node.spawner()).await?;
+        let cache = cache::open(&config.cache)?;
+        let topics = Arc::new(config.topics.clone());
+        let partitions = config.partitions;
+        let mut needed = [
+            message::topics(&topics, partitions),
+            chat::topics(&topics, partitions),
+            ws_gateway::topics(&topics, partitions),
+        ]
+        .concat();
+        needed.sort_by(|a, b| a.name.cmp(&b.name));
+        needed.dedup();
+        log.ensure(&needed).await?;
+
+        let checked = log.clone();
+        node.ready("event log", move || {
+            let log = checked.clone();
+            async move { log.check().await.map_err(|error| error.to_string()) }
+        });
+        let closed = log.clone();
+        node.on_stop("event log", move || async move { closed.close().await });
+        Ok(Self {
+            config: config.clone(),
+            limits: Limits::new(cache.clone()),
+            replica: config.replica.as_str().into(),
+            log,
+            cache,
+            topics,
+            clock,
+            ids,
+        })
+    }
+
+    /// Opens a service's own store. An embedded one migrates itself; on a server that is a job of its own.
+    async fn db(&self, node: &mut Node, service: Service) -> anyhow::Result<sql::Db> {
+        let migrations = service.migrations().context("a service without tables has no store")?;
+        let db = sql::open(&self.config.sql, service.name(), &self.config.pool).await?;
+        match db.engine() {
+            sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
+            sql::Engine::Postgres => sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?,
+        }
+        let closed = db.clone();
+        node.on_stop("store", move || async move { closed.close().await });
+        Ok(db)
+    }
+}
+
+async fn user(node: &mut Node, base: &Base) -> anyhow::Result<UserClient> {
+    let db = base.db(node, Service::User).await?;
+    let deps = user::Deps { db, clock: base.clock.clone(), ids: base.ids.clone() };
+    Ok(user::build(&user::Config::default(), deps, node))
+}
+
+async fn auth(node: &mut Node, base: &Base, user: &UserClient) -> anyhow::Result<Arc<Verifier>> {
+    let db = base.db(node, Service::Auth).await?;
+    let embedded = db.engine() == sql::Engine::Sqlite;
+    let deps = auth::Deps {
+        db,
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        user: user.clone(),
+        limits: base.limits.clone(),
+        key_file: embedded.then(|| base.config.data.join("auth.key")),
+    };
+    let auth = auth::build(&base.config.auth, deps, node).await?;
+    let verifier = Verifier::new(auth.clone(), base.clock.clone());
+    verifier.start(node);
+    node.http(auth::routes(auth, verifier.clone()).0);
+    Ok(verifier)
+}
+
+async fn message(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<MessageClient> {
+    let deps = message::Deps {
+        db: base.db(node, Service::Message).await?,
+        log: base.log.clone(),
+        topics: base.topics.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        replica: base.replica.clone(),
+    };
+    let message = message::build(&base.config.message, deps, node)?;
+    node.http(message::routes(message.clone(), verifier.clone()));
+    Ok(message)
+}
+
+async fn chat(
+    node: &mut Node,
+    base: &Base,
+    user: &UserClient,
+    message: &MessageClient,
+    verifier: &Arc<Verifier>,
+) -> anyhow::Result<()> {
+    let deps = chat::Deps {
+        db: base.db(node, Service::Chat).await?,
+        log: base.log.clone(),
+        limits: base.limits.clone(),
+        topics: base.topics.clone(),
+        users: user.clone(),
+        message: message.clone(),
+        verifier: verifier.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        replica: base.replica.clone(),
+    };
+    chat::build(&base.config.chat, deps, node);
+    Ok(())
+}
+
+fn ws_gateway(
+    node: &mut Node,
+    base: &Base,
+    message: &MessageClient,
+    ai: Option<AiClient>,
+    verifier: &Arc<Verifier>,
+) -> anyhow::Result<()> {
+    let deps = ws_gateway::Deps {
+        log: base.log.clone(),
+        topics: base.topics.clone(),
+        cache: base.cache.clone(),
+        message: message.clone(),
+        ai,
+        verifier: verifier.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+    };
+    Ok(ws_gateway::build(&base.config.ws_gateway, deps, node)?)
+}

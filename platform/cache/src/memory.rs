@@ -1,0 +1,103 @@
+//! The cache of one process: its own memory.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    Cache, Decision, Error, MAX_BYTES, Rule, Subscriber, bounded::Bounded, gcra, hub::Hub, metrics,
+};
+
+/// Memory for rate limits: about 200,000 buckets in use.
+const LIMIT_BYTES: usize = 32 << 20;
+/// Memory for values.
+const VALUE_BYTES: usize = 64 << 20;
+/// What a bucket takes beside its key.
+const BUCKET_BYTES: usize = 16;
+
+/// A cache that only this process sees. Time is the runtime's, so a test can hold it.
+pub struct Memory {
+    /// The moment at which a bucket is full again; then it can be forgotten, which is why that is its expiry too.
+    buckets: Mutex<Bounded<Instant>>,
+    values: Mutex<Bounded<Bytes>>,
+    hub: Arc<Hub>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// An empty cache.
+    pub fn new() -> Self {
+        metrics::describe();
+        Self {
+            buckets: Mutex::new(Bounded::new(LIMIT_BYTES, metrics::evicted("limit"))),
+            values: Mutex::new(Bounded::new(VALUE_BYTES, metrics::evicted("value"))),
+            hub: Arc::new(Hub::new(metrics::dropped())),
+        }
+    }
+
+    /// [`Cache::take`], which cannot fail here.
+    pub fn decide(&self, key: &str, rule: Rule) -> Decision {
+        let now = Instant::now();
+        let mut buckets = self.buckets.lock();
+        let full_at = buckets.get(key, now).copied();
+        let (decision, full_at) = gcra::take(full_at, now, rule);
+        if let Some(full_at) = full_at {
+            buckets.insert(key, full_at, BUCKET_BYTES, full_at, now);
+        }
+        decision
+    }
+}
+
+fn check_size(key: &str, value: &Bytes) -> Result<(), Error> {
+    let size = key.len() + value.len();
+    if size > MAX_BYTES {
+        Err(Error::TooLarge(size))
+    } else {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Cache for Memory {
+    async fn take(&self, key: &str, rule: Rule) -> Result<Decision, Error> {
+        Ok(self.decide(key, rule))
+    }
+
+    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), Error> {
+        check_size(channel, &payload)?;
+        self.hub.publish(channel, &payload);
+        Ok(())
+    }
+
+    async fn subscriber(&self) -> Result<Box<dyn Subscriber>, Error> {
+        Ok(Box::new(self.hub.subscriber()))
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
+        check_size(key, &value)?;
+        let (now, size) = (Instant::now(), value.len());
+        self.values.lock().insert(key, value, size, now + ttl, now);
+        Ok(())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.values.lock().get(key, Instant::now()).cloned())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.values.lock().remove(key);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

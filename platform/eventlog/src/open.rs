@@ -1,0 +1,150 @@
+//! From a URL to a log: the one place where the scheme decides.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use kit::{Clock, Ids, Spawner};
+
+use crate::{EventLog, embedded};
+
+/// How much the embedded log holds. Apache Kafka is configured at the broker.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Bytes of the newest records that are kept in memory, over all topics.
+    pub memory_bytes: usize,
+    /// Bytes that may wait to be written; above that an append waits.
+    pub backlog_bytes: usize,
+    /// The longest an append waits for room.
+    #[serde(with = "kit::config::duration")]
+    pub append_timeout: Duration,
+    /// The age from which a record may be removed.
+    #[serde(with = "kit::config::duration")]
+    pub retention_age: Duration,
+    /// Bytes in the file above which the oldest records are removed, younger ones too.
+    pub retention_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            backlog_bytes: 16 << 20,
+            append_timeout: Duration::from_secs(5),
+            retention_age: Duration::from_hours(24),
+            retention_bytes: 8 << 30,
+        }
+    }
+}
+
+/// Why a log cannot be opened. Every message is one line for the person who starts the process.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no log that we know.
+    #[error("`{0}` is not an event log: use embedded:PATH or kafka://HOST:PORT,...")]
+    UnknownScheme(String),
+    /// The URL has no path.
+    #[error("`{0}` names no file: write embedded:PATH, such as embedded:/var/lib/messenger/log.db")]
+    NoPath(String),
+    /// The URL asks for Kafka and this build cannot.
+    #[error("this build has no Kafka yet: use embedded:PATH")]
+    NoKafka,
+    /// A setting cannot work.
+    #[error("event log: {0}")]
+    Config(String),
+    /// Another process has the file.
+    #[error("{0} is in use by another process; one process at a time may open it")]
+    InUse(PathBuf),
+    /// The file is something else.
+    #[error("{path} is not an event log of this program ({found})")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
+    /// The file cannot be used on this machine.
+    #[error("cannot open the event log {path}: {cause}")]
+    Storage {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// Opens the log that `url` names: `embedded:PATH`, or `kafka://...` in a build that has it.
+///
+/// The tasks of the log run under `spawner`. The caller puts [`EventLog::check`] into readiness and
+/// calls [`EventLog::close`] when everything that appends has stopped. A log that fails for good, as
+/// after a failed fsync, stops the node of `spawner`.
+pub async fn open(
+    url: &str,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    spawner: Spawner,
+) -> Result<Arc<dyn EventLog>, OpenError> {
+    match parse(url)? {
+        Place::Embedded(path) => Ok(Arc::new(
+            embedded::EmbeddedLog::open(path, config, clock, ids, spawner).await?,
+        )),
+    }
+}
+
+#[derive(Debug)]
+enum Place {
+    Embedded(PathBuf),
+}
+
+fn parse(url: &str) -> Result<Place, OpenError> {
+    let unknown = || OpenError::UnknownScheme(url.to_owned());
+    let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
+    match scheme {
+        "embedded" => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            if path.is_empty() || path.ends_with('/') {
+                return Err(OpenError::NoPath(url.to_owned()));
+            }
+            Ok(Place::Embedded(path.into()))
+        }
+        "kafka" => Err(OpenError::NoKafka),
+        _ => Err(unknown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_chooses_the_adapter() {
+        let path = |url| match parse(url) {
+            Ok(Place::Embedded(path)) => path,
+            Err(error) => panic!("{url}: {error}"),
+        };
+        assert_eq!(path("embedded:/data/log.db"), PathBuf::from("/data/log.db"));
+        assert_eq!(
+            path("embedded:///data/log.db"),
+            PathBuf::from("/data/log.db")
+        );
+        assert_eq!(path("embedded:data/log.db"), PathBuf::from("data/log.db"));
+    }
+
+    #[test]
+    fn an_unknown_scheme_names_the_valid_ones() {
+        for url in ["nats://localhost", "log.db", ""] {
+            let error = parse(url).unwrap_err().to_string();
+            assert!(
+                error.contains("embedded:") && error.contains("kafka://"),
+                "{error}"
+            );
+        }
+        assert!(matches!(parse("embedded:"), Err(OpenError::NoPath(_))));
+        assert!(
+            parse("kafka://localhost:9092")
+                .unwrap_err()
+                .to_string()
+                .contains("no Kafka")
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! A circuit breaker that counts outages only.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use tokio::time::Instant;
+
+use crate::{Code, Fault};
+
+/// When a breaker opens and for how long.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// Outages in a row that open the breaker.
+    pub failures: u32,
+    /// How long it stays open before one trial call is let through.
+    #[serde(with = "crate::config::duration")]
+    pub open: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            open: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Instant },
+}
+
+/// Refuses calls to a dependency that is away, and lets one trial through now and then.
+///
+/// Only [`Code::Unavailable`], [`Code::Timeout`] and [`Code::Internal`] count; an answer such as
+/// "not found" proves that the dependency is there. The gauge `breaker_open{name}` shows the state.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    name: &'static str,
+    config: BreakerConfig,
+    state: Arc<Mutex<State>>,
+}
+
+impl Breaker {
+    /// A closed breaker; `name` is its metric label.
+    pub fn new(name: &'static str, config: BreakerConfig) -> Self {
+        metrics::gauge!("breaker_open", "name" => name).set(0.0);
+        Self {
+            name,
+            config,
+            state: Arc::new(Mutex::new(State::Closed { failures: 0 })),
+        }
+    }
+
+    /// Runs `call` unless the breaker is open.
+    pub async fn run<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        self.admit()?;
+        let result = call.await;
+        let outage = result.as_ref().err().is_some_and(|fault| {
+            matches!(
+                fault.code(),
+                Code::Unavailable | Code::Timeout | Code::Internal
+            )
+        });
+        self.note(outage);
+        result
+    }
+
+    /// Whether calls are refused right now.
+    pub fn is_open(&self) -> bool {
+        matches!(*self.state.lock(), State::Open { until } if Instant::now() < until)
+    }
+
+    fn admit(&self) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        match *state {
+            State::Closed { .. } => Ok(()),
+            // One trial; it stays open for the others, and for a next trial if this one is dropped.
+            State::Open { until } if Instant::now() >= until => {
+                *state = State::Open {
+                    until: Instant::now() + self.config.open,
+                };
+                Ok(())
+            }
+            State::Open { until } => Err(Fault::new(
+                Code::Unavailable,
+                format!("{} is away", self.name),
+            )
+            .retry_in(until.saturating_duration_since(Instant::now()))),
+        }
+    }
+
+    fn note(&self, outage: bool) {
+        let mut state = self.state.lock();
+        let failures = match *state {
+            State::Closed { failures } => failures + 1,
+            State::Open { .. } => self.config.failures,
+        };
+        let open = outage && failures >= self.config.failures;
+        *state = match (outage, open) {
+            (false, _) => State::Closed { failures: 0 },
+            (true, false) => State::Closed { failures },
+            (true, true) => State::Open {
+                until: Instant::now() + self.config.open,
+            },
+        };
+        metrics::gauge!("breaker_open", "name" => self.name).set(if open { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fail(breaker: &Breaker, code: Code) -> Code {
+        breaker
+            .run(async { Err::<(), _>(Fault::new(code, "no")) })
+            .await
+            .unwrap_err()
+            .code()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_on_outages_tries_once_and_closes_again() {
+        let breaker = Breaker::new(
+            "test",
+            BreakerConfig {
+                failures: 2,
+                open: Duration::from_secs(1),
+            },
+        );
+        fail(&breaker, Code::Timeout).await;
+        assert!(!breaker.is_open());
+        fail(&breaker, Code::Unavailable).await;
+        assert!(breaker.is_open());
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        assert!(breaker.run(async { Ok(()) }).await.is_ok());
+        assert!(breaker.run(async { Ok(()) }).await.is_ok());
+    }
+
+    /// row:A11: answers such as "not found" never trip the breaker.
+    #[tokio::test]
+    async fn answers_are_not_outages() {
+        let breaker = Breaker::new(
+            "test",
+            BreakerConfig {
+                failures: 2,
+                open: Duration::from_secs(1),
+            },
+        );
+        for _ in 0..20 {
+            fail(&breaker, Code::NotFound).await;
+        }
+        assert!(!breaker.is_open());
+    }
+}

@@ -1,0 +1,218 @@
+//! One HTTP listener: connections, request ids, deadlines, panics, metrics, security headers.
+
+use std::{
+    convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, header, request::Parts};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, time::Instant};
+use tower::ServiceExt as _;
+
+use crate::{Call, Code, Fault, Spawner};
+
+/// The header that names a request, on requests and answers.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The address of the other end of the TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+#[derive(Clone)]
+struct RequestId(Arc<str>);
+
+tokio::task_local! {
+    static CURRENT: Arc<str>;
+}
+
+/// The id of the request that this task answers; `-` outside of one.
+pub fn current_request_id() -> Arc<str> {
+    CURRENT
+        .try_with(Clone::clone)
+        .unwrap_or_else(|_| "-".into())
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts
+            .extensions
+            .get::<RequestId>()
+            .map_or_else(|| "-".into(), |id| id.0.clone());
+        Ok(Self::new(id, Self::DEFAULT_TIMEOUT))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .copied()
+            .unwrap_or(Self(SocketAddr::from(([0, 0, 0, 0], 0)))))
+    }
+}
+
+/// The longest a handler may take; a socket's handler ends with the upgrade.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest body of a request unless a route says otherwise.
+const BODY_LIMIT: usize = 256 * 1024;
+/// A client that has not sent its whole head by then is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Puts on a router what every door has.
+pub fn with_ground_rules(router: Router) -> Router {
+    router
+        .fallback(|| async { Fault::not_found("route") })
+        .method_not_allowed_fallback(|| async {
+            let mut response = Fault::invalid("the method is not allowed here")
+                .reason("method_not_allowed")
+                .into_response();
+            *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+            response
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(ground_rules))
+}
+
+async fn ground_rules(mut request: Request, next: Next) -> Response {
+    let id: Arc<str> = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| {
+            (8..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+        .map_or_else(
+            || format!("{:032x}", rand::random::<u128>()).into(),
+            Into::into,
+        );
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().as_str().to_owned();
+    let started = Instant::now();
+
+    let answered =
+        AssertUnwindSafe(tokio::time::timeout(HANDLER_TIMEOUT, next.run(request))).catch_unwind();
+    let mut response = CURRENT
+        .scope(id.clone(), async {
+            match answered.await {
+                Ok(Ok(response)) => response,
+                Ok(Err(_)) => Fault::new(Code::Timeout, "the deadline of the request has passed")
+                    .into_response(),
+                Err(_) => Fault::internal("a handler panicked").into_response(),
+            }
+        })
+        .await;
+
+    let status = response.status().as_u16().to_string();
+    let took = started.elapsed();
+    metrics::counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status.clone())
+        .increment(1);
+    metrics::histogram!("http_request_seconds", "method" => method.clone(), "route" => route.clone())
+        .record(took.as_secs_f64());
+    tracing::debug!(request.id = %id, method, route, status, ms = took.as_secs_f64() * 1e3, "answered {method} {route}");
+
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Accepts and serves until the node begins to stop, then lets open requests end.
+pub async fn serve(listener: TcpListener, router: Router, spawner: Spawner) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100);
+    let stop = spawner.token().clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: wait instead of spinning, the open sockets live on.
+                tracing::warn!(%error, "accepting a connection failed");
+                metrics::counter!("accept_errors_total").increment(1);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service =
+            router
+                .clone()
+                .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(Peer(peer));
+                    request.map(axum::body::Body::new)
+                });
+        let builder = builder.clone();
+        let stop = stop.clone();
+        spawner.spawn("http connection", async move {
+            let connection = builder
+                .serve_connection_with_upgrades(
+                    TokioIo::new(stream),
+                    TowerToHyperService::new(service),
+                )
+                .into_owned();
+            tokio::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => drop(result),
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+        });
+    }
+}

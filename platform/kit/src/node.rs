@@ -1,0 +1,318 @@
+//! The process as a service sees it: listeners, tasks, readiness, stop.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Backoff, BoxError, health::Health, http, telemetry};
+
+/// What a node does when one of its tasks ends with an error or panics.
+#[derive(Clone, Copy, Debug)]
+pub enum OnFailure {
+    /// Start it again after a wait that grows up to ten seconds.
+    Restart,
+    /// Stop the process with a failing exit code.
+    Fatal,
+}
+
+/// Starts tasks and tells them when to stop. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    tracker: TaskTracker,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    fatal: Arc<Mutex<Option<String>>>,
+    failed: CancellationToken,
+}
+
+impl Spawner {
+    fn new() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            soft: CancellationToken::new(),
+            hard: CancellationToken::new(),
+            fatal: Arc::default(),
+            failed: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when the node begins to stop; a task then finishes what it has and returns.
+    pub fn token(&self) -> &CancellationToken {
+        &self.soft
+    }
+
+    /// Runs `work` once. A panic is logged and counted and disturbs nobody else.
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let hard = self.hard.clone();
+        let inner = self.tracker.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = hard.cancelled() => {}
+            }
+        });
+        self.tracker.spawn(async move {
+            if inner.await.is_err_and(|error| error.is_panic()) {
+                metrics::counter!("task_failures_total", "task" => name).increment(1);
+                tracing::error!(task = name, "task panicked");
+            }
+        });
+    }
+
+    /// Runs what `make` makes until the node stops; an error, a panic or an early end follows `policy`.
+    pub fn task<F>(
+        &self,
+        name: &'static str,
+        policy: OnFailure,
+        mut make: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let this = self.clone();
+        self.tracker.spawn(async move {
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+            loop {
+                let mut work = this.tracker.spawn(make());
+                let result = tokio::select! {
+                    result = &mut work => result,
+                    () = this.hard.cancelled() => return work.abort(),
+                };
+                let trouble = match result {
+                    Ok(Ok(())) if this.soft.is_cancelled() => return,
+                    Ok(Ok(())) => "it ended by itself".to_owned(),
+                    Ok(Err(error)) => error_chain(error.as_ref()),
+                    Err(_) => "it panicked".to_owned(),
+                };
+                metrics::counter!("task_failures_total", "task" => name).increment(1);
+                tracing::error!(task = name, error = trouble, "task failed");
+                if this.soft.is_cancelled() {
+                    return;
+                }
+                match policy {
+                    OnFailure::Fatal => {
+                        this.fatal
+                            .lock()
+                            .get_or_insert(format!("task {name} failed: {trouble}"));
+                        return this.failed.cancel();
+                    }
+                    OnFailure::Restart => tokio::select! {
+                        () = tokio::time::sleep(backoff.next_wait()) => {}
+                        () = this.soft.cancelled() => return,
+                    },
+                }
+            }
+        });
+    }
+}
+
+/// An error and its causes in one line.
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+type Closer = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Collects what the services of a process offer, then serves it until told to stop.
+pub struct Node {
+    spawner: Spawner,
+    health: Health,
+    public: Router,
+    private: Router,
+    closers: Vec<(&'static str, Closer)>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Node {
+    /// An empty node.
+    pub fn new() -> Self {
+        Self {
+            spawner: Spawner::new(),
+            health: Health::default(),
+            public: Router::new(),
+            private: Router::new(),
+            closers: Vec::new(),
+        }
+    }
+
+    /// Adds routes to the public listener.
+    pub fn http(&mut self, router: Router) {
+        self.public = std::mem::take(&mut self.public).merge(router);
+    }
+
+    /// Adds routes to the private listener, beside health and metrics.
+    pub fn private_http(&mut self, router: Router) {
+        self.private = std::mem::take(&mut self.private).merge(router);
+    }
+
+    /// Starts a task that lives as long as the node.
+    pub fn task<F>(
+        &self,
+        name: &'static str,
+        policy: OnFailure,
+        make: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.spawner.task(name, policy, make);
+    }
+
+    /// Adds a condition of readiness.
+    pub fn ready<F>(&self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.health.add(name, check);
+    }
+
+    /// Adds something to close when every task has ended; the last added closes first.
+    pub fn on_stop<F>(&mut self, name: &'static str, close: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.closers
+            .push((name, Box::new(move || Box::pin(close()))));
+    }
+
+    /// A handle that starts tasks later.
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
+
+    /// Cancelled when the node begins to stop.
+    pub fn token(&self) -> CancellationToken {
+        self.spawner.soft.clone()
+    }
+
+    /// The readiness of the node.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Binds both listeners; nothing is served yet. The error names the address.
+    pub async fn bind(
+        self,
+        public: SocketAddr,
+        private: SocketAddr,
+    ) -> Result<BoundNode, std::io::Error> {
+        let bind = async |address: SocketAddr| {
+            TcpListener::bind(address).await.map_err(|error| {
+                std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            })
+        };
+        Ok(BoundNode {
+            public: bind(public).await?,
+            private: bind(private).await?,
+            node: self,
+        })
+    }
+}
+
+/// A node whose addresses are known.
+pub struct BoundNode {
+    node: Node,
+    public: TcpListener,
+    private: TcpListener,
+}
+
+impl BoundNode {
+    /// The longest a stop may take before tasks are cut off.
+    pub const DRAIN: Duration = Duration::from_secs(20);
+
+    /// The address of the public listener.
+    pub fn public_address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// The address of the private listener.
+    pub fn private_address(&self) -> std::io::Result<SocketAddr> {
+        self.private.local_addr()
+    }
+
+    /// Serves until `stop` ends or a task fails for good; then drains and closes.
+    ///
+    /// # Errors
+    /// The reason, when the node stopped because of a task.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let Node {
+            spawner,
+            health,
+            public,
+            private,
+            closers,
+        } = self.node;
+        let metrics = telemetry::metrics();
+        let upkeep = metrics.clone();
+        let private = private.merge(health.clone().router(move || metrics.render()));
+        // Health stays reachable while the public door drains, so it has a stop of its own.
+        let observer = Spawner {
+            tracker: TaskTracker::new(),
+            soft: spawner.hard.clone(),
+            ..spawner.clone()
+        };
+        spawner.spawn(
+            "public listener",
+            http::serve(
+                self.public,
+                http::with_ground_rules(public),
+                spawner.clone(),
+            ),
+        );
+        observer.clone().spawn(
+            "private listener",
+            http::serve(self.private, http::with_ground_rules(private), observer),
+        );
+        let soft = spawner.soft.clone();
+        spawner.spawn("metrics upkeep", async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            while !soft.is_cancelled() {
+                tokio::select! {
+                    _ = tick.tick() => upkeep.run_upkeep(),
+                    () = soft.cancelled() => {}
+                }
+            }
+        });
+        health.set_started();
+
+        tokio::select! {
+            () = stop => {}
+            () = spawner.failed.cancelled() => {}
+        }
+        health.set_stopping();
+        spawner.soft.cancel();
+        spawner.tracker.close();
+        if tokio::time::timeout(BoundNode::DRAIN, spawner.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = spawner.tracker.len(),
+                "cutting off what did not stop in time"
+            );
+        }
+        spawner.hard.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(2), spawner.tracker.wait()).await;
+        for (name, close) in closers.into_iter().rev() {
+            if tokio::time::timeout(Duration::from_secs(10), close())
+                .await
+                .is_err()
+            {
+                tracing::warn!(part = name, "closing took too long");
+            }
+        }
+        let fatal = spawner.fatal.lock().take();
+        fatal.map_or(Ok(()), Err)
+    }
+}

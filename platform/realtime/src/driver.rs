@@ -1,0 +1,274 @@
+//! The one task of a connection: reads, gives its session turns, writes.
+//!
+//! One poll does all three until none gets further. Frames that wait together leave in one write, and
+//! nothing is held back for it. Buffers exist only while something is under way.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf as _, Bytes};
+use tokio::net::TcpStream;
+
+use crate::{
+    Frame, Socket,
+    frame::{Incoming, Reader},
+    hub::Connected,
+    queue::BATCH,
+};
+
+/// What a connection talks about: gets everything the client said, in order, in one turn after another.
+pub(crate) trait Dialogue: Send + 'static {
+    /// Handles `inbox`, which is empty when somebody asked for a turn or a time has come. While a turn
+    /// lasts, only a little more is read from the client.
+    fn turn(&mut self, inbox: Vec<String>) -> impl Future<Output = ()> + Send;
+}
+
+/// Messages read ahead while a turn lasts.
+const INBOX: usize = 32;
+/// Bytes of them.
+const INBOX_BYTES: usize = 64 * 1024;
+/// Bytes of one read.
+const READ: usize = 8 * 1024;
+/// How often one poll goes round before other tasks get their chance.
+const ROUNDS: usize = 8;
+
+pub(crate) struct Driver<D> {
+    stream: TcpStream,
+    connected: Connected,
+    reader: Reader,
+    inbox: Vec<String>,
+    inbox_bytes: usize,
+    turn: Turn<D>,
+    batch: Vec<Bytes>,
+    input: Input,
+}
+
+enum Turn<D> {
+    Idle(Option<Box<D>>),
+    Busy(Pin<Box<dyn Future<Output = Box<D>> + Send>>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// The client speaks.
+    Frames,
+    /// The client broke the protocol: what it says is thrown away until it is gone.
+    Discarded,
+    /// The client has said goodbye, or is gone.
+    Over,
+}
+
+impl<D: Dialogue> Driver<D> {
+    /// `read` is what came together with the upgrade.
+    pub(crate) fn new(stream: TcpStream, connected: Connected, dialogue: D, read: &[u8]) -> Self {
+        let limit = connected.0.hub().config().message_bytes;
+        let mut driver = Self {
+            stream,
+            connected,
+            reader: Reader::new(limit),
+            inbox: Vec::new(),
+            inbox_bytes: 0,
+            turn: Turn::Idle(Some(Box::new(dialogue))),
+            batch: Vec::new(),
+            input: Input::Frames,
+        };
+        driver.take_in(read);
+        driver
+    }
+
+    /// Runs until the connection has ended.
+    pub(crate) async fn run(mut self) {
+        self.socket().poke();
+        poll_fn(|context| self.poll(context)).await;
+    }
+
+    fn socket(&self) -> &Arc<Socket> {
+        &self.connected.0
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.socket().register(context.waker());
+        for _ in 0..ROUNDS {
+            if self.socket().is_aborted() {
+                return Poll::Ready(());
+            }
+            let Ok(has_read) = self.read(context) else { return Poll::Ready(()) };
+            let has_turned = self.take_turn(context);
+            let Ok(has_written) = self.write(context) else { return Poll::Ready(()) };
+            if self.input == Input::Over && self.socket().is_finished() {
+                return Poll::Ready(());
+            }
+            let is_busy = matches!(self.turn, Turn::Busy(_));
+            if !(has_read || has_turned || has_written && is_busy) {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once, unless enough waits for its turn already.
+    fn read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.input == Input::Over || self.inbox.len() >= INBOX || self.inbox_bytes >= INBOX_BYTES {
+            return Ok(false);
+        }
+        loop {
+            let Poll::Ready(ready) = self.stream.poll_read_ready(context) else { return Ok(false) };
+            ready?;
+            let mut piece = [0; READ];
+            match self.stream.try_read(&mut piece) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.take_in(&piece[..read]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        if self.input != Input::Frames || bytes.is_empty() {
+            return;
+        }
+        let socket = self.connected.0.clone();
+        socket.heard();
+        self.reader.push(bytes);
+        let mut ping = None;
+        let mut frames = 0;
+        loop {
+            match self.reader.next() {
+                Ok(None) => break,
+                Ok(Some(Incoming::Text(text))) => {
+                    self.inbox_bytes += text.len();
+                    self.inbox.push(text);
+                }
+                // Only the newest ping needs an answer (RFC 6455 section 5.5.3).
+                Ok(Some(Incoming::Ping(payload))) => ping = Some(payload),
+                Ok(Some(Incoming::Pong)) => {}
+                Ok(Some(Incoming::Close(code))) => {
+                    socket.close_echo(code.unwrap_or(1000));
+                    self.input = Input::Over;
+                    break;
+                }
+                Err(violation) => {
+                    tracing::debug!(socket.id = socket.id(), %violation, "a client broke the protocol");
+                    socket.close_with(violation.code(), &violation.to_string());
+                    self.input = Input::Discarded;
+                    break;
+                }
+            }
+            frames += 1;
+        }
+        socket.hub().metrics().frames_in.increment(frames);
+        if let Some(payload) = ping {
+            socket.send(&Frame::pong(&payload));
+        }
+    }
+
+    /// Begins a turn when there is a cause and goes on with the one that lasts.
+    fn take_turn(&mut self, context: &mut Context<'_>) -> bool {
+        if let Turn::Idle(dialogue) = &mut self.turn {
+            let is_poked = self.connected.0.take_poke();
+            if !is_poked && self.inbox.is_empty() {
+                return false;
+            }
+            let inbox = std::mem::take(&mut self.inbox);
+            self.inbox_bytes = 0;
+            if !self.connected.0.is_open() {
+                return false;
+            }
+            let Some(mut dialogue) = dialogue.take() else { return false };
+            self.turn = Turn::Busy(Box::pin(async move {
+                dialogue.turn(inbox).await;
+                dialogue
+            }));
+        }
+        let Turn::Busy(turn) = &mut self.turn else { return false };
+        let Poll::Ready(dialogue) = turn.as_mut().poll(context) else { return false };
+        self.turn = Turn::Idle(Some(dialogue));
+        true
+    }
+
+    /// Writes until nothing waits or the client takes nothing more.
+    fn write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut has_written = false;
+        loop {
+            if self.batch.is_empty() {
+                self.connected.0.take(&mut self.batch);
+                if self.batch.is_empty() {
+                    self.batch = Vec::new();
+                    return Ok(has_written);
+                }
+                self.connected.0.hub().metrics().frames_out.increment(self.batch.len() as u64);
+            }
+            match self.write_batch() {
+                Ok(written) => {
+                    has_written = true;
+                    self.connected.0.wrote(written);
+                    self.connected.0.hub().metrics().writes.increment(1);
+                    drop_written(&mut self.batch, written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match self.stream.poll_write_ready(context) {
+                        Poll::Ready(ready) => ready?,
+                        Poll::Pending => {
+                            self.connected.0.is_stuck();
+                            return Ok(has_written);
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_batch(&self) -> io::Result<usize> {
+        if let [only] = self.batch.as_slice() {
+            return self.stream.try_write(only);
+        }
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        for (slice, frame) in slices.iter_mut().zip(&self.batch) {
+            *slice = IoSlice::new(frame);
+        }
+        self.stream.try_write_vectored(&slices[..self.batch.len()])
+    }
+}
+
+/// Takes the first `written` bytes out of `batch`.
+fn drop_written(batch: &mut Vec<Bytes>, mut written: usize) {
+    let whole = batch
+        .iter()
+        .take_while(|frame| {
+            let is_whole = frame.len() <= written;
+            written -= if is_whole { frame.len() } else { 0 };
+            is_whole
+        })
+        .count();
+    batch.drain(..whole);
+    if let Some(first) = batch.first_mut() {
+        first.advance(written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_write_goes_on_where_it_stopped() {
+        let frames = ["abc", "", "defg", "h"].map(|frame| Bytes::from_static(frame.as_bytes()));
+        for written in 0..=8 {
+            let mut batch = frames.to_vec();
+            drop_written(&mut batch, written);
+            let left: Vec<u8> = batch.concat();
+            assert_eq!(left, &b"abcdefgh"[written..]);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Reading what servers send: as strict as needed to find the text, and no stricter.
+
+use serde_json::Value;
+
+use crate::{
+    metrics as names,
+    ports::{Failure, Piece},
+};
+
+/// One server-sent event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A part of the answer.
+    Chunk {
+        /// What is in it.
+        pieces: Vec<Piece>,
+        /// Whether the server says that the text is complete.
+        finished: bool,
+    },
+    /// Nothing follows.
+    End,
+}
+
+/// Reads the data of one event.
+pub(super) fn event(data: &str) -> Result<Event, Failure> {
+    let data = data.trim();
+    if data == "[DONE]" {
+        return Ok(Event::End);
+    }
+    if data.is_empty() {
+        return Ok(Event::Chunk { pieces: Vec::new(), finished: false });
+    }
+    let (pieces, finished) = pieces(&object(data.as_bytes())?, "delta")?;
+    Ok(Event::Chunk { pieces, finished })
+}
+
+/// Reads an answer that came in one piece.
+pub(super) fn whole(body: &[u8]) -> Result<Vec<Piece>, Failure> {
+    let answer = object(body)?;
+    if !answer["choices"].is_array() && answer["error"].is_null() {
+        return Err(Failure::Malformed);
+    }
+    Ok(pieces(&answer, "message")?.0)
+}
+
+fn object(json: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(json).ok().filter(Value::is_object).ok_or(Failure::Malformed)
+}
+
+fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
+    if !answer["error"].is_null() {
+        return Err(Failure::Unavailable);
+    }
+    let choice = &answer["choices"][0];
+    let message = [part, "message", "delta"].into_iter().map(|name| &choice[name]).find(|message| message.is_object());
+    let message = message.unwrap_or(&Value::Null);
+    if message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) {
+        // We offer no tools; whatever this is, nobody acts on it.
+        metrics::counter!(names::TOOL_CALLS).increment(1);
+    }
+    let mut pieces = Vec::new();
+    let text = text(&message["content"]);
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    if let Some(tokens) = tokens(&answer["usage"]) {
+        pieces.push(Piece::Tokens(tokens));
+    }
+    // Some servers send an empty reason while they are still at it.
+    match choice["finish_reason"].as_str() {
+        None | Some("") => Ok((pieces, false)),
+        Some("length") => Err(Failure::TooLong),
+        Some("content_filter") => Err(Failure::Empty),
+        Some(_) => Ok((pieces, true)),
+    }
+}
+
+/// A string, or a list of parts with a text each.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str().or_else(|| part.as_str())).collect(),
+        _ => String::new(),
+    }
+}
+
+fn tokens(usage: &Value) -> Option<i64> {
+    let number = |name: &str| match &usage[name] {
+        Value::String(text) => text.trim().parse().ok(),
+        // Some servers count in floating point.
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and so it should")]
+        value => value.as_i64().or_else(|| value.as_f64().map(|number| number as i64)),
+    };
+    let sum = || Some(number("prompt_tokens")?.saturating_add(number("completion_tokens")?));
+    number("total_tokens").or_else(sum).filter(|tokens| *tokens >= 0)
+}

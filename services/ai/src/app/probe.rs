@@ -1,0 +1,93 @@
+//! The life of a new binding until its provider has answered once, or was given up.
+
+use contracts::ThreadId;
+
+use super::bindings::{After, Bindings};
+use crate::{
+    domain::kernel::Event,
+    metrics as names,
+    ports::Failure,
+    store::{BindingState, Error, Outgoing, RunRow, Thread},
+};
+
+/// A claim on a probe ends after this, should the process end before.
+const CLAIM_MS: i64 = 40_000;
+/// The wait before the second try; it doubles with each one.
+const FIRST_WAIT_MS: i64 = 500;
+
+impl Bindings {
+    /// A binding was made, or is to be tried again.
+    pub(crate) async fn begin(&self, tx: &mut sql::Tx, new: Thread, after: &mut After) -> Result<(), Error> {
+        let mode = new.mode;
+        let mut thread = self.store.ensure_thread(tx, new, None).await?;
+        thread.state = BindingState::Pending;
+        thread.mode = mode;
+        thread.reason = None;
+        thread.tries = 0;
+        thread.probe_ms = Some(self.clock.now_ms());
+        self.apply(tx, &mut thread, Event::Bound(mode), after).await?;
+        self.save(tx, &thread).await
+    }
+
+    /// Takes a due probe; `false` when somebody else did.
+    pub(crate) async fn claim_probe(&self, id: ThreadId) -> Result<bool, Error> {
+        let Some((mut tx, mut thread)) = self.lock(id).await? else { return Ok(false) };
+        let now_ms = self.clock.now_ms();
+        if thread.probe_ms.is_none_or(|at| at > now_ms) {
+            return Ok(false);
+        }
+        thread.probe_ms = Some(now_ms + CLAIM_MS);
+        self.save(&mut tx, &thread).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// A probe is over: the binding is ready, has failed, or is tried again.
+    pub(crate) async fn probed(&self, id: ThreadId, failure: Option<Failure>, most: u32) -> Result<(), Error> {
+        let Some((mut tx, mut thread)) = self.lock(id).await? else { return Ok(()) };
+        if thread.state != BindingState::Pending {
+            return Ok(());
+        }
+        thread.tries += 1;
+        thread.probe_ms = None;
+        let outcome = match failure {
+            None => {
+                thread.state = BindingState::Ready;
+                "ready"
+            }
+            Some(failure) if failure.is_passing() && thread.tries < i64::from(most) => {
+                let wait_ms = FIRST_WAIT_MS << (thread.tries - 1).min(6);
+                thread.probe_ms = Some(self.clock.now_ms() + wait_ms);
+                "again"
+            }
+            Some(failure) => {
+                thread.state = BindingState::Failed;
+                thread.reason = Some(failure.sentence().to_owned());
+                "failed"
+            }
+        };
+        metrics::counter!(names::PROBES, "outcome" => outcome).increment(1);
+        if thread.probe_ms.is_none() {
+            self.announce(&mut tx, &thread).await?;
+        }
+        self.save(&mut tx, &thread).await?;
+        tx.commit().await?;
+        self.settle(&After::default());
+        Ok(())
+    }
+
+    /// A run that nobody could answer goes to the dead letters as well, without any text of the chat.
+    pub(crate) async fn bury(&self, tx: &mut sql::Tx, row: &RunRow, why: &str) -> Result<(), Error> {
+        metrics::counter!(names::DEAD, "group" => crate::RUNS_GROUP).increment(1);
+        let payload = serde_json::json!({
+            "run": row.id, "thread": row.thread, "chat": row.chat, "owner": row.owner, "kind": row.kind,
+            "trigger_o": row.trigger_o, "why": why,
+        });
+        let out = Outgoing {
+            topic: contracts::events::Topics::dead_letters(crate::RUNS_GROUP),
+            key: row.thread.to_string().into(),
+            payload: contracts::pipeline::encode(&payload),
+        };
+        self.post(tx, out).await
+    }
+}

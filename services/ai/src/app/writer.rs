@@ -1,0 +1,151 @@
+//! One call to a provider with everything around it: time limits, bounds, retries, breaker, metrics.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use kit::{Backoff, Breaker, Code, Fault};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    config::Timeouts,
+    domain::prompt::Prompt,
+    metrics as names,
+    ports::{Failure, MAX_TEXT, Piece, Pieces, Provider},
+};
+
+/// How often a call that brought no words is made again.
+const RETRIES: u32 = 2;
+
+/// What a provider wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The text, trimmed.
+    pub(crate) text: String,
+    /// What it cost, as the provider says, or by a guess from the length.
+    pub(crate) tokens: i64,
+}
+
+/// Calls the provider.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    provider: Arc<dyn Provider>,
+    breaker: Breaker,
+    timeouts: Timeouts,
+}
+
+impl Writer {
+    pub(crate) fn new(provider: Arc<dyn Provider>, breaker: Breaker, timeouts: Timeouts) -> Self {
+        Self { provider, breaker, timeouts }
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        self.provider.model()
+    }
+
+    /// Lets the provider write. `heard` is given the words as they come; after the first of them nothing
+    /// is tried again.
+    pub(crate) async fn write(&self, prompt: &Prompt, heard: impl FnMut(&str) + Send) -> Result<Written, Failure> {
+        let started = Instant::now();
+        let mut failure = None;
+        let call = async {
+            self.within_time(prompt, heard).await.map_err(|cause| {
+                failure = Some(cause);
+                fault(cause)
+            })
+        };
+        metrics::gauge!(names::CALLS).increment(1.0);
+        let result = self.breaker.run(call).await;
+        metrics::gauge!(names::CALLS).decrement(1.0);
+        metrics::histogram!(names::PROVIDER).record(started.elapsed().as_secs_f64());
+        match result {
+            Ok(written) => {
+                metrics::counter!(names::TOKENS).increment(written.tokens.unsigned_abs());
+                Ok(written)
+            }
+            Err(_) => {
+                // Without a failure of its own it was the breaker that refused.
+                let failure = failure.unwrap_or(Failure::Unavailable);
+                metrics::counter!(names::FAILURES, "class" => failure.as_str()).increment(1);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn within_time(&self, prompt: &Prompt, mut heard: impl FnMut(&str) + Send) -> Result<Written, Failure> {
+        let deadline = Instant::now() + self.timeouts.total;
+        let tries = async {
+            let mut backoff = Backoff::new(self.timeouts.retry, self.timeouts.retry * 8);
+            let mut retries = 0;
+            loop {
+                let mut words = false;
+                let mut listen = |text: &str| {
+                    words = true;
+                    heard(text);
+                };
+                match self.once(prompt, &mut listen).await {
+                    Err(failure) if failure.is_passing() && !words && retries < RETRIES => {
+                        retries += 1;
+                        tokio::time::sleep(backoff.next_wait()).await;
+                    }
+                    result => return result,
+                }
+            }
+        };
+        timeout_at(deadline, tries).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    async fn once(&self, prompt: &Prompt, heard: &mut (dyn FnMut(&str) + Send)) -> Result<Written, Failure> {
+        let started = Instant::now();
+        let first = async {
+            let mut pieces = self.provider.write(prompt).await?;
+            let first = pieces.next().await;
+            Ok::<_, Failure>((pieces, first))
+        };
+        let (pieces, first) = timeout(self.timeouts.first_token, first).await.unwrap_or(Err(Failure::Timeout))?;
+        metrics::histogram!(names::FIRST_TOKEN).record(started.elapsed().as_secs_f64());
+        let (text, tokens) = self.listen(pieces, first, heard).await?;
+        let text = text.trim().replace('\0', "");
+        if text.is_empty() {
+            return Err(Failure::Empty);
+        }
+        let guess = (prompt.instructions().len() + prompt.data().len() + text.len()).div_ceil(4);
+        let tokens = tokens.unwrap_or_else(|| i64::try_from(guess).unwrap_or(i64::MAX));
+        Ok(Written { text, tokens })
+    }
+
+    async fn listen(
+        &self,
+        mut pieces: Pieces,
+        first: Option<Result<Piece, Failure>>,
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(String, Option<i64>), Failure> {
+        let (mut text, mut tokens) = (String::new(), None);
+        let mut next = first;
+        while let Some(piece) = next {
+            match piece? {
+                Piece::Text(more) => {
+                    if text.len() + more.len() > MAX_TEXT {
+                        return Err(Failure::TooLong);
+                    }
+                    heard(&more);
+                    text.push_str(&more);
+                }
+                Piece::Tokens(cost) => tokens = Some(cost),
+            }
+            next = timeout(self.timeouts.between_tokens, pieces.next()).await.map_err(|_| Failure::Timeout)?;
+        }
+        Ok((text, tokens))
+    }
+}
+
+/// What the breaker is told: only an outage counts against the provider.
+fn fault(failure: Failure) -> Fault {
+    let code = match failure {
+        Failure::Unavailable | Failure::CutOff | Failure::Malformed => Code::Unavailable,
+        Failure::Timeout => Code::Timeout,
+        Failure::RateLimited => Code::Exhausted,
+        Failure::Refused => Code::Forbidden,
+        Failure::TooLong | Failure::Empty => Code::Invalid,
+    };
+    Fault::new(code, failure.as_str())
+}

@@ -1,0 +1,219 @@
+//! Where a client really is: what a proxy says counts only when the proxy is ours (threat:T52).
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+use axum::http::HeaderMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The header that reverse proxies append the address of their client to.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Addresses with a common beginning, as `10.0.0.0/8` or `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                let difference = first.to_bits() ^ address.to_bits();
+                difference.leading_zeros() >= u32::from(self.bits)
+            }
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                let difference = first.to_bits() ^ address.to_bits();
+                difference.leading_zeros() >= u32::from(self.bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no address and no network such as 10.0.0.0/8");
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let first: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if first.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > most {
+            Err(wrong())
+        } else {
+            Ok(Self { first, bits })
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.bits)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The nearest address that is not one of our own proxies: `peer`, unless it is trusted and says more.
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut client = peer.to_canonical();
+    let hops = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .rev()
+        .flat_map(|value| {
+            let text = value.to_str().unwrap_or("?");
+            text.split(',')
+                .rev()
+                .map(|hop| hop.trim().parse::<IpAddr>().ok())
+        });
+    for hop in hops {
+        if !is_trusted(client) {
+            break;
+        }
+        // What is no address was not written by a proxy of ours.
+        let Some(hop) = hop else { break };
+        client = hop.to_canonical();
+    }
+    client
+}
+
+/// Whom a limit counts: an address, and for IPv6 the network that one customer gets.
+pub(crate) fn limited(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(FORWARDED_FOR, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// threat:T52: without a trusted proxy no header moves the key of a limit.
+    #[test]
+    fn headers_of_strangers_mean_nothing() {
+        let peer = address("203.0.113.7");
+        let other: Network = "10.0.0.0/8".parse().unwrap();
+        for n in 0..30 {
+            let mut mix = headers(&[&format!("198.51.100.{n}"), "10.0.0.1, 127.0.0.1", ""]);
+            for name in [
+                "forwarded",
+                "x-real-ip",
+                "x-user-id",
+                "true-client-ip",
+                "cf-connecting-ip",
+            ] {
+                mix.insert(name, format!("198.51.100.{n}").parse().unwrap());
+            }
+            assert_eq!(client(peer, &mix, &[other]), peer);
+            assert_eq!(client(peer, &mix, &[]), peer);
+        }
+    }
+
+    /// threat:T52
+    #[test]
+    fn the_rightmost_hop_that_is_not_ours_is_the_client() {
+        let ours: [Network; 2] = ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let proxy = address("10.1.2.3");
+        for (values, expected) in [
+            (&["198.51.100.1"][..], "198.51.100.1"),
+            (&["9.9.9.9, 198.51.100.1"], "198.51.100.1"),
+            (&["9.9.9.9", "198.51.100.1, 10.9.9.9"], "198.51.100.1"),
+            (&["198.51.100.1, ::1, 10.0.0.1"], "198.51.100.1"),
+            (&["198.51.100.1, ::ffff:10.0.0.1"], "198.51.100.1"),
+            (&["10.0.0.2"], "10.0.0.2"),
+            (&["9.9.9.9, nonsense"], "10.1.2.3"),
+            (&["9.9.9.9, "], "10.1.2.3"),
+            (&[], "10.1.2.3"),
+        ] {
+            assert_eq!(
+                client(proxy, &headers(values), &ours),
+                address(expected),
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_customer_is_one_key() {
+        assert_eq!(
+            limited(address("2001:db8:1:2:aaaa::1")),
+            limited(address("2001:db8:1:2:bbbb::2"))
+        );
+        assert_ne!(
+            limited(address("2001:db8:1:2::1")),
+            limited(address("2001:db8:1:3::1"))
+        );
+        assert_ne!(
+            limited(address("198.51.100.1")),
+            limited(address("198.51.100.2"))
+        );
+    }
+
+    #[test]
+    fn a_network_is_an_address_and_a_length() {
+        let network: Network = "192.0.2.128/25".parse().unwrap();
+        assert!(
+            network.contains(address("192.0.2.200")) && !network.contains(address("192.0.2.100"))
+        );
+        assert!(
+            "0.0.0.0/0"
+                .parse::<Network>()
+                .unwrap()
+                .contains(address("8.8.8.8"))
+        );
+        assert!(
+            !"::/0"
+                .parse::<Network>()
+                .unwrap()
+                .contains(address("8.8.8.8"))
+        );
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "10.0.0.0/x",
+            "example.org",
+        ] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+#![doc = include_str!("../README.md")]
+//!
+//! Start reading at `store/decide.rs`, where a decision gets its version, then `app/commands.rs`.
+
+mod api;
+mod app;
+mod dialect;
+mod domain;
+mod metrics;
+mod store;
+
+use std::sync::Arc;
+
+use cache::Limits;
+use contracts::{
+    auth::Verifier, chat::ChatClient, events::Topics, message::MessageClient, user::UserClient,
+};
+use eventlog::{EventLog, TopicSpec, submit::Submitter};
+use kit::{Clock, Ids, Node, OnFailure};
+use serde::{Deserialize, Serialize};
+
+pub use store::MIGRATIONS;
+
+/// The settings of this service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often one person may ask for advice.
+    pub advice_per_minute: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            advice_per_minute: 20,
+        }
+    }
+}
+
+/// What this service stands on.
+pub struct Deps {
+    /// Its own tables.
+    pub db: sql::Db,
+    /// The event log.
+    pub log: Arc<dyn EventLog>,
+    /// Shared limits.
+    pub limits: Limits,
+    /// The names of the topics.
+    pub topics: Arc<Topics>,
+    /// Accounts.
+    pub users: UserClient,
+    /// The chat streams.
+    pub message: MessageClient,
+    /// Checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of chats and threads.
+    pub ids: Arc<dyn Ids>,
+    /// Unique among the replicas of this service, the same after a restart.
+    pub replica: Arc<str>,
+}
+
+/// The topics that this service uses, with `partitions` each; one for dead letters.
+pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.into(),
+        partitions,
+    };
+    vec![
+        spec(&topics.message_persist, partitions),
+        spec(&topics.forward_message, partitions),
+        spec(&topics.ai_binding_init, partitions),
+        spec(&topics.ai_thread_created, partitions),
+        spec(&topics.ai_advice_request, partitions),
+        spec(&Topics::dead_letters(app::consumers::THREADS_GROUP), 1),
+    ]
+}
+
+/// Starts the service on `node`. The topics exist and the tables are migrated.
+pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
+    metrics::describe();
+    let store = store::Store::new(deps.db);
+    let token = node.token();
+    let publisher = app::publish::Publisher {
+        store: store.clone(),
+        log: deps.log.clone(),
+        clock: deps.clock.clone(),
+        appended: Arc::default(),
+    };
+    let waiters = Submitter::default();
+    let consumers = app::consumers::Consumers {
+        store: store.clone(),
+        log: deps.log,
+        topics: deps.topics.clone(),
+        publisher: publisher.clone(),
+        clock: deps.clock.clone(),
+        waiters: waiters.clone(),
+        token: token.clone(),
+        replica: deps.replica,
+    };
+    let threads = consumers.clone();
+    node.task("chat projections", OnFailure::Restart, move || {
+        consumers.clone().follow_projections()
+    });
+    node.task("chat threads", OnFailure::Restart, move || {
+        threads.clone().follow_threads()
+    });
+    let outbox = publisher.clone();
+    node.task("chat outbox", OnFailure::Restart, move || {
+        outbox.clone().run(token.clone())
+    });
+    let checked = store.clone();
+    node.ready("chat store", move || {
+        let store = checked.clone();
+        async move { store.check().await.map_err(|error| error.to_string()) }
+    });
+    let commands = app::commands::Commands {
+        config: config.clone(),
+        store: store.clone(),
+        publisher,
+        waiters,
+        topics: deps.topics,
+        users: deps.users,
+        message: deps.message,
+        limits: deps.limits,
+        clock: deps.clock,
+        ids: deps.ids,
+    };
+    node.http(api::http::router(Arc::new(commands), deps.verifier));
+    Arc::new(app::lookup::Lookup(store))
+}
+
+/// The description of the HTTP routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::http::openapi()
+}

@@ -1,0 +1,3 @@
+//! The doors of this service.
+
+pub(crate) mod http;

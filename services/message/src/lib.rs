@@ -1,0 +1,168 @@
+#![doc = include_str!("../README.md")]
+//!
+//! Start reading at `domain/batch.rs` for the rules and at `app/worker.rs` for the way of a message.
+
+mod api;
+mod app;
+mod dialect;
+mod domain;
+mod metrics;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{auth::Verifier, events::Topics, message::MessageClient};
+use eventlog::{EventLog, TopicSpec, submit::Submitter};
+use kit::{CancellationToken, Clock, Fault, Ids, Node, OnFailure};
+use serde::{Deserialize, Serialize};
+
+pub use store::MIGRATIONS;
+
+/// The settings of this service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Workers that store, 1 to 64; the partitions are shared out among them.
+    pub persist_workers: u32,
+    /// A worker that does not come back for so long loses its partitions.
+    #[serde(with = "kit::config::duration")]
+    pub session_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            persist_workers: 1,
+            session_timeout: Duration::from_secs(6),
+        }
+    }
+}
+
+/// What this service stands on.
+pub struct Deps {
+    /// Its own tables.
+    pub db: sql::Db,
+    /// The event log.
+    pub log: Arc<dyn EventLog>,
+    /// The names of the topics.
+    pub topics: Arc<Topics>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Epochs.
+    pub ids: Arc<dyn Ids>,
+    /// Unique among the replicas of this service, the same after a restart.
+    pub replica: Arc<str>,
+}
+
+/// The topics that this service uses, with `partitions` each; one for dead letters.
+pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.into(),
+        partitions,
+    };
+    vec![
+        spec(&topics.message_persist, partitions),
+        spec(&topics.forward_message, partitions),
+        spec(&topics.ai_feed, partitions),
+        spec(&topics.ai_autoreply, partitions),
+        spec(&Topics::dead_letters(app::publish::GROUP), 1),
+        spec(&Topics::dead_letters(app::autoreply::GROUP), 1),
+    ]
+}
+
+/// Starts the service on `node`. The topics exist and the tables are migrated.
+///
+/// # Errors
+/// A setting that cannot work.
+pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClient, Fault> {
+    if !(1..=64).contains(&config.persist_workers) {
+        return Err(Fault::invalid(
+            "message.persist_workers is not within 1..=64",
+        ));
+    }
+    metrics::describe();
+    let store = store::Store::new(deps.db);
+    let marks = app::publish::Marks::default();
+    let token = node.token();
+    let publisher = app::publish::Publisher {
+        log: deps.log.clone(),
+        topics: deps.topics.clone(),
+        token: token.clone(),
+    };
+    for n in 0..config.persist_workers {
+        let worker = app::worker::Worker {
+            store: store.clone(),
+            log: deps.log.clone(),
+            publisher: publisher.clone(),
+            marks: marks.clone(),
+            clock: deps.clock.clone(),
+            ids: deps.ids.clone(),
+            token: token.clone(),
+            member: format!("{}-{n}", deps.replica).into(),
+            session_timeout: config.session_timeout,
+        };
+        node.task("message persist", OnFailure::Restart, move || {
+            worker.clone().run()
+        });
+    }
+    let replies = app::autoreply::Replies {
+        store: store.clone(),
+        log: deps.log.clone(),
+        topics: deps.topics.clone(),
+        token: token.clone(),
+        member: deps.replica.clone(),
+        session_timeout: config.session_timeout,
+    };
+    node.task("message replies", OnFailure::Restart, move || {
+        replies.clone().run()
+    });
+    let (log, stop) = (deps.log.clone(), token.clone());
+    node.task("message marks", OnFailure::Restart, move || {
+        marks.clone().run(log.clone(), stop.clone())
+    });
+
+    let submitter = Submitter::default();
+    let (log, topics, answers) = (deps.log.clone(), deps.topics.clone(), submitter.clone());
+    let started = CancellationToken::new();
+    let tailing = started.clone();
+    node.task("message answers", OnFailure::Restart, move || {
+        app::reader::answer_sends(
+            log.clone(),
+            topics.clone(),
+            answers.clone(),
+            started.clone(),
+            token.clone(),
+        )
+    });
+    node.ready("message answers", move || {
+        let tailing = tailing.is_cancelled();
+        async move {
+            if tailing {
+                Ok(())
+            } else {
+                Err("not tailing yet".to_owned())
+            }
+        }
+    });
+    let checked = store.clone();
+    node.ready("message store", move || {
+        let store = checked.clone();
+        async move { store.check().await.map_err(|error| error.to_string()) }
+    });
+    Ok(Arc::new(app::reader::Reader {
+        store,
+        log: deps.log,
+        topics: deps.topics,
+        submitter,
+    }))
+}
+
+/// The HTTP routes over `message`, wherever it runs.
+pub fn routes(message: MessageClient, verifier: Arc<Verifier>) -> axum::Router {
+    api::http::router(message, verifier)
+}
+
+/// The description of the HTTP routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::http::openapi()
+}

@@ -1,0 +1,47 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod app;
+mod domain;
+mod metrics;
+mod store;
+
+use std::sync::Arc;
+
+use contracts::user::UserClient;
+use kit::{Clock, Ids, Node};
+
+pub use api::http::{openapi, routes};
+
+/// The tables of this service.
+pub const MIGRATIONS: sql::Migrations = sql::migrations!("0001_create_users");
+
+/// There is nothing to set yet.
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+/// What the service is given.
+pub struct Deps {
+    /// Its migrated store.
+    pub db: sql::Db,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids of accounts come from.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// Builds the service. Its HTTP routes are made by [`routes`], once tokens can be checked.
+pub fn build(_config: &Config, deps: Deps, node: &mut Node) -> UserClient {
+    metrics::describe();
+    let db = deps.db.clone();
+    node.ready("user store", move || {
+        let db = db.clone();
+        async move { db.check().await.map_err(|error| error.to_string()) }
+    });
+    Arc::new(app::Accounts {
+        store: store::Store::new(deps.db),
+        clock: deps.clock,
+        ids: deps.ids,
+    })
+}

@@ -1,0 +1,4 @@
+//! What clients speak.
+
+mod commands;
+pub(crate) mod socket;

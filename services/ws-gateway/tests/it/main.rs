@@ -1,0 +1,12 @@
+//! The gateway as foreign clients find it: a real log, real tokens, and a `message` that keeps its
+//! streams in memory and can be told to misbehave.
+
+#![expect(clippy::disallowed_methods, reason = "tests start their own tasks and make their own keys")]
+
+mod client;
+mod logs;
+mod others;
+mod sending;
+mod streams;
+mod subscribing;
+mod world;

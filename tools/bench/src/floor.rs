@@ -1,0 +1,5 @@
+//! Programs that do nothing but what physics asks for: what a server of ours costs is compared with them.
+
+pub mod accept;
+pub mod fanout;
+pub mod fsync;

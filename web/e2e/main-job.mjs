@@ -1,0 +1,426 @@
+/**
+ * The main job of the product, by two people in a real browser against a running server: BASE_URL (default http://localhost:8080),
+ * CHROMIUM_PATH (default /usr/bin/chromium). One line for each step; pictures in test-results/.
+ */
+
+import {
+  accessible,
+  BASE_URL,
+  check,
+  complaints,
+  Job,
+  launch,
+  openPage,
+  person,
+  screenshot,
+  until,
+} from './browser.mjs';
+
+const run = Date.now().toString(36);
+const PASSWORD = `correct horse ${run}`;
+const HISTORY = 130;
+
+const at = (page, id) => page.getByTestId(id);
+const message = (page, text) => at(page, 'message').filter({ has: page.getByText(text, { exact: true }) });
+const count = (page, text) => message(page, text).count();
+const shown = (page, text) => message(page, text).first().waitFor();
+
+async function register({ page, name }) {
+  await page.goto(BASE_URL);
+  await at(page, 'to-register').click();
+  const form = at(page, 'register-form');
+  await form.locator('[name=username]').fill(name);
+  await form.locator('[name=email]').fill(`${name}@example.org`);
+  await form.locator('[name=password]').fill(PASSWORD);
+  await at(page, 'register-submit').click();
+  await at(page, 'me').getByText(name, { exact: true }).waitFor();
+}
+
+async function write(page, text) {
+  await at(page, 'composer').fill(text);
+  await at(page, 'composer').press('Enter');
+}
+
+async function say(from, to, text) {
+  await write(from.page, text);
+  await shown(from.page, text);
+  await shown(to.page, text);
+}
+
+const openChat = (page, title) => page.locator(`[data-testid=chat-item][data-title="${title}"]`).click();
+
+/** Chooses what the person's own AI does in the open chat, and waits until it works. */
+async function bind(page, mode) {
+  await at(page, 'assistant-open').click();
+  await at(page, `assistant-${mode}`).check();
+  if (mode === 'off') await at(page, 'own-binding').waitFor({ state: 'detached' });
+  else await page.locator(`[data-testid=own-binding][data-mode=${mode}][data-state=ready]`).waitFor();
+}
+
+/** Writes down every text that the advice card shows before it is done. */
+const recordAdvice = (page) =>
+  page.evaluate(() => {
+    globalThis.advice = [];
+    const look = () => {
+      const card = document.querySelector('[data-testid=advice-card]');
+      const text = card?.querySelector('[data-testid=advice-text]')?.textContent ?? '';
+      if (card?.dataset.state !== 'running' || text === globalThis.advice.at(-1)) return;
+      if (card.querySelector('[data-testid=advice-text] .muted') === null) globalThis.advice.push(text);
+    };
+    new MutationObserver(look).observe(document.body, {
+      subtree: true,
+      childList: true,
+      characterData: true,
+      attributes: true,
+    });
+  });
+
+const job = new Job();
+const browser = await launch();
+const ann = await person(browser, `ann-${run}`);
+const bob = await person(browser, `bob-${run}`);
+let annTwo;
+let chat;
+job.pages = () => [ann.page, bob.page, ...(annTwo ? [annTwo] : [])];
+
+await job.step('the page of a stranger is accessible', async () => {
+  await ann.page.goto(BASE_URL);
+  await at(ann.page, 'login-form').waitFor();
+  await accessible(ann.page, 'the login page');
+  await screenshot(ann.page, '01-login');
+});
+
+await job.step('two people register', async () => {
+  await Promise.all([register(ann), register(bob)]);
+});
+
+await job.step('a person is found by their exact name, and the chat appears at the other one', async () => {
+  await at(ann.page, 'user-search-input').fill(`${bob.name}-nobody`);
+  await at(ann.page, 'user-search-submit').click();
+  await at(ann.page, 'user-search-notice').waitFor();
+  await at(ann.page, 'user-search-input').fill(bob.name);
+  await at(ann.page, 'user-search-submit').click();
+  await at(ann.page, 'user-search-result').click();
+  await at(ann.page, 'conversation').waitFor();
+  chat = await at(ann.page, 'conversation').getAttribute('data-chat');
+  await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+});
+
+await job.step('a message to somebody who looks elsewhere counts as unread until it is read', async () => {
+  await write(ann.page, 'Hello Bob');
+  await shown(ann.page, 'Hello Bob');
+  await at(bob.page, 'unread').filter({ hasText: '1' }).waitFor();
+  await openChat(bob.page, ann.name);
+  await shown(bob.page, 'Hello Bob');
+  await at(bob.page, 'unread').waitFor({ state: 'detached' });
+  await message(ann.page, 'Hello Bob').locator('[data-tick=read]').waitFor();
+});
+
+await job.step('they talk live both ways', async () => {
+  await say(bob, ann, 'Hello Ann');
+  await say(ann, bob, 'Shall we meet tomorrow?');
+  await say(bob, ann, 'A link: https://example.org/a?b=1.');
+  const link = ann.page.locator('[data-testid=message-text] a');
+  check((await link.getAttribute('href')) === 'https://example.org/a?b=1', 'the address of the link is not as written');
+  check((await link.getAttribute('rel')).includes('noopener'), 'the link has no rel=noopener');
+  await write(ann.page, '<img src=x onerror="document.title=1"> **not bold**');
+  await shown(bob.page, '<img src=x onerror="document.title=1"> **not bold**');
+  await accessible(ann.page, 'the chat');
+  await screenshot(ann.page, '02-chat');
+});
+
+await job.step('one lets the AI answer, and both see that', async () => {
+  await bind(bob.page, 'autoreply');
+  check(await at(bob.page, 'release-approval').isChecked(), 'approval is not the first choice');
+  await accessible(bob.page, 'the assistant panel');
+  await screenshot(bob.page, '03-assistant');
+  await at(bob.page, 'assistant-close').click();
+  const state = ann.page.locator(
+    `[data-testid=assistant-state][data-owner="${bob.name}"][data-mode=autoreply][data-state=ready]`,
+  );
+  await state.waitFor();
+  check((await state.textContent()).includes(bob.name), 'the banner does not say whose AI it is');
+});
+
+await job.step('a message yields a draft that nobody else sees; a newer message replaces it', async () => {
+  await write(ann.page, 'Can you send me the plan?');
+  const first = await at(bob.page, 'draft').first().getAttribute('data-run', { timeout: 30_000 });
+  check((await at(ann.page, 'draft').count()) === 0, 'the draft is shown to the wrong person');
+  await write(ann.page, 'The plan of the garden, please');
+  await until(
+    async () => {
+      const runs = await bob.page
+        .locator('[data-testid=draft]')
+        .evaluateAll((all) => all.map((one) => one.dataset.run));
+      return runs.length === 1 && runs[0] !== first;
+    },
+    'the stale draft was not replaced by one newer draft',
+    40_000,
+  );
+  await accessible(bob.page, 'the tray of drafts');
+  await screenshot(bob.page, '04-draft');
+});
+
+await job.step('the approved draft is an AI reply, labelled in words for both', async () => {
+  const text = await at(bob.page, 'draft-text').textContent();
+  await at(bob.page, 'draft-approve').click();
+  for (const { page } of [ann, bob]) {
+    const reply = page.locator('[data-testid=message][data-auto=replied]').last();
+    await reply.waitFor({ timeout: 30_000 });
+    check((await reply.getByTestId('message-text').textContent()) === text, 'the reply is not the approved text');
+    check(
+      (await reply.getByTestId('ai-label').textContent()).includes(`AI reply for ${bob.name}`),
+      'the label is missing',
+    );
+  }
+  await at(bob.page, 'draft').waitFor({ state: 'detached' });
+  await at(ann.page, 'ai-label').last().click();
+  const details = await at(ann.page, 'ai-details').textContent();
+  check(details.includes(bob.name), `the details do not say who approved: ${details}`);
+});
+
+await job.step('an edited draft is sent as edited; another one is discarded', async () => {
+  await write(ann.page, 'And the budget?');
+  await at(bob.page, 'draft-edit').click({ timeout: 30_000 });
+  await at(bob.page, 'draft-edit-text').fill('The budget comes on Monday.');
+  await at(bob.page, 'draft-send-edited').click();
+  await message(ann.page, 'The budget comes on Monday.').waitFor({ timeout: 30_000 });
+  const reply = message(ann.page, 'The budget comes on Monday.');
+  await reply.getByTestId('ai-label').click();
+  check(
+    /Edited.*yes/s.test(await reply.getByTestId('ai-details').textContent()),
+    'the details do not say that it was edited',
+  );
+  await write(ann.page, 'Thanks, one more thing');
+  await at(bob.page, 'draft-discard').click({ timeout: 30_000 });
+  await at(bob.page, 'draft').waitFor({ state: 'detached' });
+});
+
+await job.step('switched off, it is gone for both', async () => {
+  await bind(bob.page, 'off');
+  await at(bob.page, 'assistant-close').click();
+  await at(ann.page, 'assistant-banner').waitFor({ state: 'detached' });
+});
+
+await job.step('advice grows on two tabs of the one who asked, and only there', async () => {
+  await bind(ann.page, 'advice');
+  await at(ann.page, 'assistant-close').click();
+  await bob.page.locator(`[data-testid=assistant-state][data-owner="${ann.name}"][data-mode=advice]`).waitFor();
+  annTwo = await openPage(ann.context, `${ann.name} (second tab)`);
+  await annTwo.goto(ann.page.url());
+  await shown(annTwo, 'Thanks, one more thing');
+  await say(bob, ann, 'What do you think about Friday at six?');
+  await shown(annTwo, 'What do you think about Friday at six?');
+  for (const page of [ann.page, annTwo]) await recordAdvice(page);
+  await ann.page.bringToFront();
+  await at(ann.page, 'composer').focus();
+  await ann.page.keyboard.press('Alt+a');
+  for (const page of [ann.page, annTwo]) {
+    await page.locator('[data-testid=advice-card][data-state=done]').waitFor({ timeout: 30_000 });
+    const texts = await page.evaluate(() => globalThis.advice);
+    const final = await at(page, 'advice-text').textContent();
+    const growing = texts.every((text, n) => n === 0 || text.length > texts[n - 1].length);
+    check(growing && texts.length >= 3, `the advice did not grow three times: ${JSON.stringify(texts)}`);
+    check(texts[0].length < final.length, 'the first text was the whole one');
+  }
+  check((await at(bob.page, 'advice-card').count()) === 0, 'the advice is shown to the wrong person');
+  await accessible(ann.page, 'the advice');
+  await screenshot(ann.page, '05-advice');
+});
+
+await job.step('Tab puts the advice into the composer, and the sent message says so', async () => {
+  const advice = await at(ann.page, 'advice-text').textContent();
+  await at(ann.page, 'composer').press('Tab');
+  check((await at(ann.page, 'composer').inputValue()) === advice, 'the composer does not hold the advice');
+  await at(ann.page, 'from-advice').waitFor();
+  await at(ann.page, 'composer').press('Enter');
+  await at(ann.page, 'advice-card').waitFor({ state: 'detached' });
+  const sent = bob.page
+    .locator('[data-testid=message][data-auto=no]')
+    .filter({ has: bob.page.getByTestId('ai-label') });
+  await sent.last().waitFor();
+  check(
+    (await sent.last().getByTestId('message-text').textContent()) === advice.trim(),
+    'the sent text is not the advice',
+  );
+});
+
+await job.step('advice is discarded with Esc', async () => {
+  await ann.page.keyboard.press('Alt+a');
+  await ann.page.locator('[data-testid=advice-card][data-state=done]').waitFor({ timeout: 30_000 });
+  await at(ann.page, 'composer').press('Escape');
+  await at(ann.page, 'advice-card').waitFor({ state: 'detached' });
+});
+
+await job.step('when the tab that holds the socket closes, the other one goes on', async () => {
+  const first = ann.page;
+  ann.page = annTwo;
+  annTwo = undefined;
+  await first.close();
+  await say(bob, ann, 'Are you still there?');
+  await say(ann, bob, 'In the other tab');
+});
+
+await job.step('a reload in the middle of a conversation and of sending loses nothing', async () => {
+  const expected = [];
+  for (let n = 1; n <= 4; n += 1) {
+    expected.push(`before reload ${n}`, `right at reload ${n}`, `meanwhile ${n}`);
+    await write(ann.page, `before reload ${n}`);
+    await write(ann.page, `right at reload ${n}`);
+    await Promise.all([ann.page.reload(), write(bob.page, `meanwhile ${n}`)]);
+    await at(ann.page, 'composer').waitFor();
+  }
+  for (const { page } of [ann, bob]) {
+    for (const text of expected)
+      await until(async () => (await count(page, text)) === 1, `${text} is not there exactly once`);
+  }
+});
+
+await job.step('a message that the server never got is sent after the reload, once', async () => {
+  await ann.page.routeWebSocket(/\/ws\/v1$/, (socket) => {
+    const server = socket.connectToServer();
+    socket.onMessage((data) => {
+      if (!String(data).includes('"msg.send"')) server.send(data);
+    });
+  });
+  await ann.page.reload();
+  await at(ann.page, 'composer').waitFor();
+  await write(ann.page, 'held back on the way');
+  await ann.page.locator('[data-testid=message][data-state=pending]').waitFor();
+  check((await count(bob.page, 'held back on the way')) === 0, 'the message was not held back');
+  const again = await openPage(ann.context, `${ann.name} (new page)`);
+  const former = ann.page;
+  await again.goto(former.url());
+  ann.page = again;
+  await former.close();
+  await shown(bob.page, 'held back on the way');
+  await until(async () => (await count(ann.page, 'held back on the way')) === 1, 'the sender does not see it once');
+  await until(
+    async () => (await ann.page.locator('[data-testid=message][data-state=pending]').count()) === 0,
+    'it is still shown as pending',
+  );
+});
+
+await job.step('older pages come when scrolling up, to the very first message', async () => {
+  const login = await fetch(`${BASE_URL}/api/login`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ login: bob.name, password: PASSWORD, device: 'history' }),
+  });
+  check(login.status === 200, `the login over HTTP answered ${login.status}`);
+  const { access_token: token } = await login.json();
+  for (let n = 1; n <= HISTORY; n += 1) await post(token, `history ${n}`);
+  await shown(ann.page, `history ${HISTORY}`);
+  await until(
+    async () => {
+      await at(ann.page, 'timeline').evaluate((scroll) => {
+        scroll.scrollTop = 0;
+      });
+      return (await ann.page.locator('[data-testid=message][data-seq="1"]').count()) === 1;
+    },
+    'the first message was not reached',
+    30_000,
+  );
+  await at(ann.page, 'to-newest').click();
+  await message(ann.page, `history ${HISTORY}`).waitFor();
+});
+
+await job.step('messages are reached with the keyboard alone', async () => {
+  const newest = at(ann.page, 'message').last();
+  await newest.focus();
+  const first = await newest.getAttribute('data-seq');
+  await ann.page.keyboard.press('ArrowUp');
+  const focused = () => ann.page.evaluate(() => document.activeElement?.dataset.seq);
+  await until(
+    async () => Number(await focused()) === Number(first) - 1,
+    'the arrow did not move to the message before',
+  );
+  const stops = await ann.page.locator('[data-testid=message][tabindex="0"]').count();
+  check(stops === 1, `the messages are ${stops} tab stops`);
+});
+
+await job.step('Russian and English, light and dark', async () => {
+  const { page } = ann;
+  await at(page, 'open-settings').click();
+  await accessible(page, 'the settings');
+  await at(page, 'language').selectOption('ru');
+  await page.getByRole('heading', { name: 'Настройки' }).waitFor();
+  check((await page.evaluate(() => document.documentElement.lang)) === 'ru', 'the language of the document is not ru');
+  await screenshot(page, '06-settings-ru');
+  await at(page, 'theme').selectOption('dark');
+  await accessible(page, 'the dark settings');
+  await page.reload();
+  await page.getByRole('heading', { name: 'Настройки' }).waitFor();
+  await openChat(page, bob.name);
+  await shown(page, `history ${HISTORY}`);
+  await accessible(page, 'the dark chat');
+  await screenshot(page, '07-chat-dark-ru');
+  await at(page, 'open-settings').click();
+  await at(page, 'language').selectOption('en');
+  await at(page, 'theme').selectOption('light');
+  await page.getByRole('heading', { name: 'Settings' }).waitFor();
+});
+
+await job.step('a telephone of 390 x 844 shows one pane at a time', async () => {
+  const { page } = bob;
+  await page.setViewportSize({ width: 390, height: 844 });
+  await at(page, 'composer').waitFor();
+  await screenshot(page, '08-mobile-chat');
+  await accessible(page, 'the chat on a telephone');
+  await at(page, 'back').click();
+  await at(page, 'chat-list').waitFor();
+  check((await at(page, 'composer').count()) === 0, 'the chat is shown beside the list');
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  check(wide <= 390, `the page is ${wide} wide`);
+  await accessible(page, 'the list on a telephone');
+  await screenshot(page, '09-mobile-list');
+});
+
+await job.step('another login is ended from the list, then this one', async () => {
+  const { page } = bob;
+  await at(page, 'open-settings').click();
+  await until(async () => (await at(page, 'session').count()) === 2, 'there are not two logins');
+  await at(page, 'session-end').click();
+  await until(async () => (await at(page, 'session').count()) === 1, 'the other login is still there');
+  await at(page, 'logout').click();
+  await at(page, 'login-form').waitFor();
+  const form = at(page, 'login-form');
+  await form.locator('[name=login]').fill(bob.name);
+  await form.locator('[name=password]').fill('wrong');
+  await at(page, 'login-submit').click();
+  await at(page, 'auth-problem').waitFor();
+  await form.locator('[name=password]').fill(PASSWORD);
+  await at(page, 'login-submit').click();
+  await page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+});
+
+await job.step('no page complained', async () => {
+  const told = complaints.filter((text) => !/api\/login.*401|401.*api\/login/.test(text) && !/advice.*409/.test(text));
+  check(told.length === 0, told.join('; '));
+});
+
+await browser.close();
+job.end();
+
+/** Sends over HTTP, as slowly as the server asks. */
+async function post(token, text) {
+  for (;;) {
+    const key = `${hex(Date.now(), 12).replace(/(.{8})/, '$1-')}-7${hex(random(0x1000), 3)}-8${hex(random(0x1000), 3)}-${hex(random(2 ** 48), 12)}`;
+    const answer = await fetch(`${BASE_URL}/api/messages/${chat}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify({ key, text }),
+    });
+    if (answer.status === 201) return;
+    check(answer.status === 429, `a message over HTTP was answered with ${answer.status}`);
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Number(answer.headers.get('retry-after') ?? 1)));
+  }
+}
+
+function hex(value, digits) {
+  return value.toString(16).padStart(digits, '0');
+}
+
+function random(below) {
+  return Math.floor(Math.random() * below);
+}

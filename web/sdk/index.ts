@@ -1,0 +1,13 @@
+/** The client of `/ws/v1` and `/api`, without any user interface. Start reading at `client.ts`. */
+
+export type * from './api-types';
+export type { StopReason } from './backoff';
+export { chatTitle, Messenger } from './client';
+export { CommandError, type Status } from './connection';
+export { browserEnvironment, type Environment } from './environment';
+export type { OutboxItem } from './outbox';
+export { ApiError } from './problem';
+export { isFinal, type RunView } from './runs';
+export { SessionKeeper } from './session';
+export type { State } from './state';
+export { EMPTY_TIMELINE, type Timeline } from './timeline';

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import type { Run } from '../api-types';
+import { RunBook, type RunView } from '../runs';
+import { TestClock, World } from './world';
+
+const run = (state: Run['state'], text?: string): Run => ({
+  run: 'r',
+  chat: 'x',
+  kind: 'advice',
+  state,
+  trigger_o: 1,
+  created_at: '2026-11-21T10:00:00.000Z',
+  ...(text === undefined ? {} : { text }),
+});
+const piece = (n: number, text: string) => ({ run: 'r', chat: 'x', n, text });
+
+function book() {
+  const followed: string[] = [];
+  let runs: ReadonlyMap<string, RunView> = new Map();
+  const clock = new TestClock();
+  const made = new RunBook(clock, {
+    follow: (id) => followed.push(id),
+    changed: (next) => {
+      runs = next;
+    },
+    kindOf: () => 'advice',
+  });
+  return { book: made, followed, clock, growing: () => runs.get('r')?.growing, state: () => runs.get('r')?.state };
+}
+
+describe('a text that is being written', () => {
+  test('grows_by_contiguous_pieces_and_ignores_repeated_ones', () => {
+    const { book: runs, growing } = book();
+    runs.take(run('running'));
+    runs.delta(piece(1, 'Say '));
+    runs.delta(piece(2, 'yes'));
+    runs.delta(piece(2, 'yes'));
+    expect(growing()).toBe('Say yes');
+  });
+
+  test('with_a_hole_stays_as_it_is_until_all_of_it_comes', async () => {
+    const { book: runs, growing, followed, clock } = book();
+    runs.delta(piece(1, 'a'));
+    runs.delta(piece(3, 'c'));
+    runs.delta(piece(4, 'd'));
+    expect(growing()).toBe('a');
+    expect(followed).toEqual(['r']);
+    runs.snap(piece(5, 'abcde'));
+    runs.delta(piece(6, 'f'));
+    expect(growing()).toBe('abcdef');
+    await clock.advance(2_000);
+    runs.delta(piece(9, 'i'));
+    expect(followed).toEqual(['r', 'r']);
+  });
+
+  test('ends_with_the_text_of_the_run_whatever_came_before', () => {
+    const { book: runs, growing, state } = book();
+    runs.delta(piece(1, 'x'));
+    runs.delta(piece(7, 'y'));
+    runs.take(run('done', 'The truth.'));
+    runs.delta(piece(8, 'late'));
+    runs.snap(piece(9, 'late'));
+    expect([state(), growing()]).toEqual(['done', 'The truth.']);
+  });
+
+  test('is_not_taken_back_by_an_older_answer', () => {
+    const { book: runs, state } = book();
+    runs.take(run('done', 'The truth.'));
+    runs.take(run('queued'));
+    expect(state()).toBe('done');
+  });
+
+  test('that_is_joined_in_the_middle_asks_for_all_of_it', () => {
+    const { book: runs, followed, growing } = book();
+    runs.join([run('running')]);
+    expect(followed).toEqual(['r']);
+    runs.snap(piece(4, 'abcd'));
+    runs.delta(piece(5, 'e'));
+    expect(growing()).toBe('abcde');
+  });
+
+  test('is_the_same_after_any_loss_once_it_has_ended', () => {
+    for (let mask = 0; mask < 256; mask += 1) {
+      const { book: runs, growing } = book();
+      for (let n = 1; n <= 8; n += 1) if (mask & (1 << (n - 1))) runs.delta(piece(n, `${n}`));
+      const before = growing() ?? '';
+      expect('12345678'.startsWith(before)).toBe(true);
+      runs.take(run('done', '12345678'));
+      expect(growing()).toBe('12345678');
+    }
+  });
+});
+
+test('open_runs_are_read_when_the_socket_is_ready_and_reach_every_tab', async () => {
+  const world = new World();
+  world.server.runs = [run('held', 'A draft')];
+  const [one, two] = [await world.tab(), await world.tab()];
+  world.server.tell({ t: 'ai.delta', d: { run: 'q', chat: 'x', n: 1, text: 'Hm' } });
+  await world.clock.advance(10);
+  for (const tab of [one, two]) {
+    expect(tab.messenger.getState().runs.get('r')?.growing).toBe('A draft');
+    expect(tab.messenger.getState().runs.get('q')?.growing).toBe('Hm');
+  }
+});
