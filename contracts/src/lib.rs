@@ -17,7 +17,7 @@ pub mod user;
 mod wire;
 
 /// What `make proto` writes from `proto/`: for those who speak gRPC without our ports.
-#[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[expect(missing_docs, clippy::allow_attributes, clippy::pedantic, reason = "generated")]
 #[rustfmt::skip]
 pub mod r#gen {
     pub mod user {

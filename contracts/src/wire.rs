@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(timeout(&metadata).is_some(), is_read, "{text}");
         }
         let mut endless = Request::new(());
-        endless.set_timeout(Duration::from_secs(3600));
+        endless.set_timeout(Duration::from_hours(1));
         assert!(call(&endless).remaining() <= Call::DEFAULT_TIMEOUT);
     }
 

@@ -47,7 +47,7 @@ impl Socket {
 
     /// Says hello with positions to resume from; gives the welcome's content and the replayed frames.
     pub async fn hello(&mut self, token: &str, resume: Value) -> (Value, Vec<Value>) {
-        self.write(&json!({ "id": 0, "t": "hello", "d": { "proto": 1, "token": token, "resume": resume } })).await;
+        self.write(&json!({ "t": "hello", "d": { "proto": 1, "token": token, "resume": resume } })).await;
         let welcome = self.wait(|frame| frame["t"] == "welcome").await;
         let mut replayed = Vec::new();
         loop {

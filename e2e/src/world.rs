@@ -34,6 +34,9 @@ pub struct World {
     folder: Option<TempDir>,
 }
 
+/// What seals the signing key where there is no data folder of one process alone.
+const SECRET: &str = "only-for-tests-0123456789-abcdefghij";
+
 /// Settings for a fresh installation in `folder`: the defaults, ports of the system's choice, and an AI
 /// that does not keep a test waiting.
 pub async fn settings(engine: Engine, folder: &Path) -> Config {
@@ -46,6 +49,7 @@ pub async fn settings(engine: Engine, folder: &Path) -> Config {
     config.ai.limits.delay_max = std::time::Duration::from_millis(600);
     if engine == Engine::Postgres {
         config.sql = fresh_database().await;
+        config.auth.secret = Some(SECRET.into());
     }
     config.resolved()
 }
@@ -162,6 +166,7 @@ impl Child {
         command
             .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
             .env("E2E_CHILD", folder.join("messenger.toml"))
+            .env("MESSENGER_AUTH__SECRET", SECRET)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

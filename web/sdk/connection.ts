@@ -7,8 +7,7 @@ import type { Position } from './api-types';
 import { afterClose, askedDelay, retryDelay, type StopReason } from './backoff';
 import type { Environment, LifecycleEvent, Socket, Timer } from './environment';
 import { type Answer, type Bye, type CommandFailure, parseFrame, type ServerEvent, type Welcome } from './frames';
-import { ApiError } from './problem';
-import { RENEW_BEFORE_MS, type SessionKeeper } from './session';
+import { hasEnded, RENEW_BEFORE_MS, type SessionKeeper } from './session';
 
 export type Status =
   | { kind: 'connecting' }
@@ -147,8 +146,7 @@ export class Connection {
       this.#renewFirst = false;
     } catch (error) {
       if (this.#closed) return;
-      const ended = error instanceof ApiError && error.status === 401;
-      if (ended) this.#setStatus({ kind: 'stopped', why: 'signed_out' });
+      if (hasEnded(error)) this.#setStatus({ kind: 'stopped', why: 'signed_out' });
       else this.#retryAfter(retryDelay(this.#attempt++, this.#env.random));
       return;
     }
@@ -182,7 +180,7 @@ export class Connection {
       return;
     }
     if (typeof frame.t !== 'string') {
-      socket.send('{}');
+      if (Object.keys(frame).length === 0) socket.send('{}');
       return;
     }
     switch (frame.t) {

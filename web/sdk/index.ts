@@ -8,6 +8,6 @@ export { browserEnvironment, type Environment } from './environment';
 export type { OutboxItem } from './outbox';
 export { ApiError } from './problem';
 export { isFinal, type RunView } from './runs';
-export { SessionKeeper } from './session';
+export { hasEnded, SessionKeeper } from './session';
 export type { State } from './state';
 export { EMPTY_TIMELINE, type Timeline } from './timeline';

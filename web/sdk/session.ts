@@ -20,6 +20,10 @@ interface Held {
 
 type SharedNotice = { kind: 'session'; session: Session; endsAt: number } | { kind: 'ended' };
 
+/** Whether a refused renewal means that the person has to sign in again. */
+export const hasEnded = (error: unknown): boolean =>
+  error instanceof ApiError && (error.status === 401 || error.status === 403);
+
 export class SessionKeeper {
   readonly #env: Environment;
   readonly #channel: Channel;
@@ -107,7 +111,7 @@ export class SessionKeeper {
       try {
         return await this.#open('/api/refresh', {});
       } catch (error) {
-        if (error instanceof ApiError && error.status === 401) this.end();
+        if (hasEnded(error)) this.end();
         throw error;
       }
     });

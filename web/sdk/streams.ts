@@ -43,7 +43,9 @@ interface Stream {
   head: number;
   holdTimer: Timer;
   need: Need;
-  running: boolean;
+  running: Need;
+  /** Subscriptions in a row that the server could not go on with. */
+  refused: number;
   retryTimer: Timer;
 }
 
@@ -74,7 +76,8 @@ export class Streams {
       head: 0,
       holdTimer: null,
       need: 'none',
-      running: false,
+      running: 'none',
+      refused: 0,
       retryTimer: null,
     };
     this.#streams.set(name, stream);
@@ -133,9 +136,10 @@ export class Streams {
     this.#take(stream, event);
   }
 
-  onGap({ s, e, o }: EventContents['gap']): void {
+  onGap({ s }: EventContents['gap']): void {
     const stream = this.#streams.get(s);
-    if (stream === undefined || (stream.position?.e === e && stream.position.o >= o)) return;
+    // The answer to `sub` says the same just before; one page is enough for both.
+    if (stream === undefined || stream.running === 'snapshot' || stream.refused > 0) return;
     this.#want(stream, 'snapshot');
   }
 
@@ -182,7 +186,7 @@ export class Streams {
   /** Half a second for what is on its way, then a pull. */
   #holdBack(stream: Stream, head: number): void {
     stream.head = Math.max(stream.head, head);
-    if (stream.holdTimer !== null || stream.running) return;
+    if (stream.holdTimer !== null || stream.running !== 'none') return;
     stream.holdTimer = this.#clock.setTimeout(() => {
       stream.holdTimer = null;
       if (stream.position !== null && stream.position.o < stream.head) this.#want(stream, 'pull');
@@ -195,20 +199,20 @@ export class Streams {
   }
 
   #run(stream: Stream): void {
-    if (stream.running || stream.need === 'none') return;
+    if (stream.running !== 'none' || stream.need === 'none') return;
     // A page can be read without a socket; everything else waits for one.
     if (stream.need !== 'snapshot' && !this.#host.isLive()) return;
     this.#clock.clearTimeout(stream.retryTimer);
     this.#clock.clearTimeout(stream.holdTimer);
     stream.retryTimer = null;
     stream.holdTimer = null;
-    stream.running = true;
-    const need = stream.need;
+    const { need } = stream;
+    stream.running = need;
     stream.need = 'none';
     this.#step(stream, need)
       .catch((error: unknown) => this.#failed(stream, need, error))
       .finally(() => {
-        stream.running = false;
+        stream.running = 'none';
         this.#drain(stream);
         if (stream.retryTimer === null) this.#run(stream);
       });
@@ -248,8 +252,14 @@ export class Streams {
       o: number;
       recovered: boolean;
     };
-    const behind = answer.recovered === false && answer.o !== position.o;
-    if (answer.e !== position.e || behind) this.#want(stream, 'snapshot');
+    if (answer.recovered && answer.e === position.e) {
+      stream.refused = 0;
+      return;
+    }
+    stream.refused += 1;
+    // A page is the cure; a server that refuses the page's own position as well is asked again later.
+    if (stream.refused > 1) this.#later(stream, 'snapshot', RETRY_MS);
+    else this.#want(stream, 'snapshot');
   }
 
   async #pull(stream: Stream): Promise<void> {
@@ -284,12 +294,17 @@ export class Streams {
     }
     // A pull that the server refuses for good cannot be repeated; a page can always be read.
     const refused = error instanceof CommandError && error.failure.fatal;
-    if (RANK[refused ? 'snapshot' : need] > RANK[stream.need]) stream.need = refused ? 'snapshot' : need;
     const wait = error instanceof CommandError ? (error.failure.retry_ms ?? RETRY_MS) : RETRY_MS;
+    this.#later(stream, refused ? 'snapshot' : need, wait);
+  }
+
+  #later(stream: Stream, need: Need, ms: number): void {
+    if (RANK[need] > RANK[stream.need]) stream.need = need;
+    this.#clock.clearTimeout(stream.retryTimer);
     stream.retryTimer = this.#clock.setTimeout(() => {
       stream.retryTimer = null;
       this.#run(stream);
-    }, wait);
+    }, ms);
   }
 
   #giveUpOldest(): void {

@@ -1,7 +1,7 @@
 /** Who is here: nobody yet, or a signed-in person with their messenger. */
 
 import { useEffect, useMemo, useState } from 'react';
-import { ApiError, type Environment, Messenger, type SessionKeeper, type User } from '../sdk';
+import { type Environment, hasEnded, Messenger, type SessionKeeper, type User } from '../sdk';
 import { AuthPage } from './auth/AuthPage';
 import { deviceName } from './auth/device';
 import { Home } from './Home';
@@ -63,7 +63,7 @@ function usePhase(sessions: SessionKeeper): Phase {
     });
     const check = () => {
       sessions.renew().catch((error: unknown) => {
-        if (error instanceof ApiError && error.status === 401) {
+        if (hasEnded(error)) {
           setPhase((now) => (now.at === 'checking' ? { at: 'out', ended: false } : now));
           return;
         }

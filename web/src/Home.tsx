@@ -12,21 +12,21 @@ export function Home() {
   const route = useRoute();
   useTitle();
   return (
-    <div className={route.at === 'home' ? 'home' : 'home in-pane'}>
+    <main className={route.at === 'home' ? 'home' : 'home in-pane'}>
       <ChatsPane chosen={route.at === 'chat' ? route.chat : null} />
       {route.at === 'chat' && <Conversation key={route.chat} id={route.chat} />}
       {route.at === 'settings' && <Settings />}
       {route.at === 'home' && <Nothing />}
-    </div>
+    </main>
   );
 }
 
 function Nothing() {
   const { t } = useSpeech();
   return (
-    <main className="nothing">
+    <div className="nothing pane">
       <p className="muted">{t.chats.choose}</p>
-    </main>
+    </div>
   );
 }
 

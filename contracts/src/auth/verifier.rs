@@ -46,7 +46,7 @@ impl Verifier {
     /// The shortest time between two questions for an unknown key.
     const KEY_PAUSE: Duration = Duration::from_secs(1);
     /// How often the whole key set is read again, so that a key taken out of service is forgotten.
-    const KEY_REFRESH: Duration = Duration::from_secs(60);
+    const KEY_REFRESH: Duration = Duration::from_mins(1);
     /// A commit may become visible this much later than the time it carries.
     const OVERLAP_MS: i64 = 10_000;
     /// Ended logins that one receiver may be behind.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{Person, Socket, World, eventually, key, message_of};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 scenarios! {
@@ -53,7 +53,7 @@ scenarios! {
         let world = World::start(engine).await;
         let own = format!("http://{}", world.public);
         assert!(Socket::open(world.public, "127.0.0.1", &[("origin", &own)]).await.is_ok());
-        for origin in ["https://evil.example", "null", "http://127.0.0.1", &format!("{own}.evil.example"), &format!("https://{}", world.public)] {
+        for origin in ["https://evil.example", "null", "http://127.0.0.1", &format!("{own}.evil.example")] {
             let refused = Socket::open(world.public, "127.0.0.1", &[("origin", origin)]).await.err();
             assert_eq!(refused, Some(403), "{origin}");
         }
@@ -173,23 +173,17 @@ scenarios! {
         let world = World::start(engine).await;
         let (ann, bob) = tokio::join!(Person::register(&world, "ann"), Person::register(&world, "bob"));
         let chat = ann.chat_with(&bob).await;
-        let mut at_ann = ann.connect().await;
+        let epoch = bob.get(&format!("/api/chats/{chat}")).await.ok()["pos"]["e"].clone();
         let talking = { let chat = chat.clone(); tokio::spawn(async move {
             for n in 0..300 {
-                at_ann.say(&chat, &n.to_string()).await;
+                ann.say(&chat, &n.to_string()).await;
             }
         }) };
         let mut sockets = Vec::new();
         for _ in 0..8 {
             let mut socket = bob.connect().await;
-            let answer = socket.ask("sub", json!({ "s": format!("c:{chat}"), "since": { "e": Value::Null, "o": 0 } })).await;
-            let epoch = answer["ok"]["e"].clone();
-            if answer["ok"]["recovered"] != true {
-                let again = socket.ask("unsub", json!({ "s": format!("c:{chat}") })).await;
-                assert!(again["ok"].is_object(), "{again}");
-                let answer = socket.ask("sub", json!({ "s": format!("c:{chat}"), "since": { "e": epoch, "o": 1 } })).await;
-                assert_eq!(answer["ok"]["recovered"], true, "{answer}");
-            }
+            let answer = socket.ask("sub", json!({ "s": format!("c:{chat}"), "since": { "e": epoch, "o": 1 } })).await;
+            assert_eq!(answer["ok"]["recovered"], true, "{answer}");
             sockets.push(socket);
         }
         talking.await.unwrap();
@@ -277,8 +271,8 @@ scenarios! {
         for _ in 0..5 {
             at_bob.message().await;
         }
-        assert!(world.metric("ws_messages_sent_total", "").await >= 5.0);
-        assert!(world.metric("ws_messages_received_total", "").await >= 10.0);
+        assert!(world.metric("ws_gateway_messages_sent_total", "").await >= 5.0);
+        assert!(world.metric("ws_gateway_messages_received_total", "").await >= 10.0);
         at_ann.close().await;
         at_bob.close().await;
         world.stop().await;

@@ -4,7 +4,7 @@
 //! nothing is held back for it. Buffers exist only while something is under way.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -63,6 +63,15 @@ enum Input {
     Over,
 }
 
+/// Ends with the connection.
+impl<D: Dialogue> Future for Driver<D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.go_on(context)
+    }
+}
+
 impl<D: Dialogue> Driver<D> {
     /// `read` is what came together with the upgrade.
     pub(crate) fn new(stream: TcpStream, connected: Connected, dialogue: D, read: &[u8]) -> Self {
@@ -78,20 +87,15 @@ impl<D: Dialogue> Driver<D> {
             input: Input::Frames,
         };
         driver.take_in(read);
+        driver.socket().poke();
         driver
-    }
-
-    /// Runs until the connection has ended.
-    pub(crate) async fn run(mut self) {
-        self.socket().poke();
-        poll_fn(|context| self.poll(context)).await;
     }
 
     fn socket(&self) -> &Arc<Socket> {
         &self.connected.0
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn go_on(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.socket().register(context.waker());
         for _ in 0..ROUNDS {
             if self.socket().is_aborted() {
@@ -260,6 +264,19 @@ fn drop_written(batch: &mut Vec<Bytes>, mut written: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Silent;
+
+    impl Dialogue for Silent {
+        async fn turn(&mut self, _: Vec<String>) {}
+    }
+
+    /// bench:M1: what an idle connection costs beside its session, in bytes.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Driver<Silent>>() <= 256, "the task: {}", size_of::<Driver<Silent>>());
+        assert!(size_of::<Socket>() <= 256, "the handle: {}", size_of::<Socket>());
+    }
 
     #[test]
     fn a_partial_write_goes_on_where_it_stopped() {

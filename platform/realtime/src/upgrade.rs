@@ -56,17 +56,22 @@ async fn enter<S: Service>(
     let seat = hub.seat_address(peer.ip()).map_err(IntoResponse::into_response)?;
 
     let hub_of_task = hub.clone();
-    hub.spawner().spawn("socket", async move {
-        let Ok(upgraded) = upgrade.await else { return };
+    // In a box, like its result: the task of an idle connection keeps no room for its beginning.
+    let connecting = Box::pin(async move {
+        let upgraded = upgrade.await.ok()?;
         let Ok(parts) = downcast::<TokioIo<TcpStream>>(upgraded) else {
-            return tracing::error!("a socket came through a listener that is not ours");
+            tracing::error!("a socket came through a listener that is not ours");
+            return None;
         };
         let connected = hub_of_task.connect(peer.ip());
         let protocol = Protocol::new(service, connected.0.clone(), identity, seat);
-        let driver = Driver::new(parts.io.into_inner(), connected, protocol, &parts.read_buf);
-        drop(parts.read_buf);
-        drop(hub_of_task);
-        driver.run().await;
+        Some(Box::new(Driver::new(parts.io.into_inner(), connected, protocol, &parts.read_buf)))
+    });
+    hub.spawner().spawn("socket", async move {
+        let driver = connecting.await;
+        if let Some(driver) = driver {
+            driver.await;
+        }
     });
     Ok(switching_protocols(accept))
 }

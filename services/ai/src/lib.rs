@@ -14,6 +14,9 @@ mod outbox;
 mod ports;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use api::{
@@ -95,11 +98,11 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<AiClient, Fault> {
     config.check().map_err(Fault::invalid)?;
     let provider = config.provider().map_err(|error| Fault::invalid(format!("ai: {error}")))?;
-    Ok(start(config, deps, provider, node))
+    Ok(Arc::new(start(config, deps, provider, node)))
 }
 
 /// Starts the service with a provider that was made elsewhere.
-fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut Node) -> AiClient {
+fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut Node) -> Desk {
     metrics::describe();
     let token = node.token();
     let store = store::Store::new(deps.db);
@@ -148,7 +151,7 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
     });
     let desk = Desk { bindings };
     node.http(api::http::router(desk.clone(), deps.verifier));
-    Arc::new(desk)
+    desk
 }
 
 struct Intakes {

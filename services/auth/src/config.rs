@@ -43,9 +43,9 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let day = Duration::from_secs(24 * 60 * 60);
+        let day = Duration::from_hours(24);
         Self {
-            access_ttl: Duration::from_secs(15 * 60),
+            access_ttl: Duration::from_mins(15),
             refresh_idle: 14 * day,
             refresh_absolute: 60 * day,
             secret: None,
@@ -70,7 +70,7 @@ impl Config {
         if self.refresh_idle < self.access_ttl || self.refresh_absolute < self.refresh_idle {
             return Err("auth.access_ttl, auth.refresh_idle and auth.refresh_absolute must rise in this order".to_owned());
         }
-        if self.refresh_absolute > Duration::from_secs(10 * 366 * 24 * 60 * 60) {
+        if self.refresh_absolute > Duration::from_hours(10 * 366 * 24) {
             return Err("auth.refresh_absolute must not be longer than ten years".to_owned());
         }
         if self.host().is_none() {

@@ -68,7 +68,7 @@ impl Sealer {
                     path: path.display().to_string(),
                     source,
                 })?;
-                Self::derive(secret.trim_ascii())
+                Self::derive(&secret)
             }
             (None, None) => Err(StartError::Refused(
                 "auth.secret is not set: choose 32 random characters, the same for every process"
@@ -114,42 +114,41 @@ impl Sealer {
 
 /// The secret in a file that nobody else can read; made at the first start.
 fn secret_of(path: &Path) -> io::Result<Vec<u8>> {
-    let made = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match made {
-        Ok(mut file) => {
-            let bytes = random_bytes().map_err(io::Error::other)?;
-            let text = BASE64.encode(bytes);
-            file.write_all(format!("{text}\n").as_bytes())?;
-            file.sync_all()?;
-            // The name has to survive a power cut as well: without it the stored key could never be opened again.
-            if let Some(folder) = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty())
-            {
-                fs::File::open(folder)?.sync_all()?;
-            }
-            Ok(text.into_bytes())
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::metadata(path)?.mode() & 0o077 != 0 {
-                return Err(io::Error::other(
-                    "it can be read by others; run chmod 600 on it",
-                ));
-            }
-            let text = fs::read(path)?;
-            let is_whole = text.trim_ascii().len() >= Sealer::MIN_SECRET;
-            if is_whole {
-                Ok(text)
-            } else {
-                Err(io::Error::other("it is shorter than 32 characters"))
-            }
-        }
-        Err(error) => Err(error),
+    if !path.try_exists()? {
+        make_secret(path)?;
     }
+    if fs::metadata(path)?.mode() & 0o077 != 0 {
+        return Err(io::Error::other(
+            "it can be read by others; run chmod 600 on it",
+        ));
+    }
+    let text = fs::read(path)?.trim_ascii().to_vec();
+    let is_whole = text.len() >= Sealer::MIN_SECRET;
+    if is_whole {
+        Ok(text)
+    } else {
+        Err(io::Error::other("it is shorter than 32 characters"))
+    }
+}
+
+/// Writes a random secret beside `path` and gives it its name when it is on the disk, so that neither a crash nor a
+/// power cut leaves half of one: without it the stored key could never be opened again.
+fn make_secret(path: &Path) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let secret = BASE64.encode(random_bytes().map_err(io::Error::other)?);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(format!("{secret}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Signs access tokens.
@@ -166,13 +165,12 @@ impl Signer {
         sealer: &Sealer,
         now_ms: i64,
     ) -> Result<Self, StartError> {
-        let stored = match store.newest_key().await? {
-            Some(stored) => stored,
-            None => {
-                store.insert_key_if_absent(new_key(sealer)?, now_ms).await?;
-                store.newest_key().await?.ok_or(StartError::Key)?
-            }
-        };
+        let mut stored = store.newest_key().await?;
+        if stored.is_none() {
+            store.insert_key_if_absent(new_key(sealer)?, now_ms).await?;
+            stored = store.newest_key().await?;
+        }
+        let stored = stored.ok_or(StartError::Key)?;
         let private = sealer.unseal(&stored.kid, &stored.sealed_key).ok_or_else(|| {
             StartError::Refused("auth.secret does not open the stored signing key: it was sealed with another one".to_owned())
         })?;
@@ -215,19 +213,19 @@ mod tests {
     #[test]
     fn what_is_sealed_is_opened_by_the_same_secret_for_the_same_name() {
         let sealer = Sealer::derive(&[1; 32]).unwrap();
-        let sealed = sealer.seal("k1", b"private").unwrap();
-        assert!(!sealed.windows(7).any(|window| window == b"private"));
+        let closed = sealer.seal("k1", b"private").unwrap();
+        assert!(!closed.windows(7).any(|window| window == b"private"));
         assert_eq!(
-            sealer.unseal("k1", &sealed).as_deref(),
+            sealer.unseal("k1", &closed).as_deref(),
             Some(&b"private"[..])
         );
-        assert_eq!(sealer.unseal("k2", &sealed), None);
+        assert_eq!(sealer.unseal("k2", &closed), None);
         assert_eq!(
-            Sealer::derive(&[2; 32]).unwrap().unseal("k1", &sealed),
+            Sealer::derive(&[2; 32]).unwrap().unseal("k1", &closed),
             None
         );
-        assert_eq!(sealer.unseal("k1", &sealed[..8]), None);
-        let mut changed = sealed;
+        assert_eq!(sealer.unseal("k1", &closed[..8]), None);
+        let mut changed = closed;
         changed[14] ^= 1;
         assert_eq!(sealer.unseal("k1", &changed), None);
     }
@@ -239,7 +237,7 @@ mod tests {
         let path = folder.path().join("auth.secret");
         let first = secret_of(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(secret_of(&path).unwrap().trim_ascii(), first.trim_ascii());
+        assert_eq!(secret_of(&path).unwrap(), first);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Sealer::open(None, Some(&path)).is_err());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

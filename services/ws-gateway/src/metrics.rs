@@ -25,8 +25,8 @@ pub(crate) fn sent() {
     metrics::counter!(SENT).increment(1);
 }
 
-pub(crate) fn received() {
-    metrics::counter!(RECEIVED).increment(1);
+pub(crate) fn received(messages: usize) {
+    metrics::counter!(RECEIVED).increment(messages as u64);
 }
 
 pub(crate) fn forwarded(records: usize) {

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useState } from 'react';
 import { isFinal, type RunView, type State } from '../../sdk';
 import { announce } from '../shell/announce';
 import { useMessenger, useMessengerState } from '../shell/messenger';
+import { whyText } from '../shell/problems';
 import { useSpeech } from '../text';
 import './assistant.css';
 
@@ -78,7 +79,7 @@ export function AdviceCard({ run, onUse, onEnd, onAgain }: AdviceCardProps) {
       {failed ? (
         <p className="problem" role="alert">
           {t.assistant.adviceFailed}
-          {run.why ? `: ${run.why}` : ''}
+          {run.why ? `: ${whyText(t, run.why)}` : ''}
         </p>
       ) : (
         <p className="ai-card-text" data-testid="advice-text" dir="auto">

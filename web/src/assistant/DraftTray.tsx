@@ -3,26 +3,32 @@
 import { useEffect, useMemo, useState } from 'react';
 import type { RunView } from '../../sdk';
 import { useMessenger, useMessengerState } from '../shell/messenger';
-import { problemText } from '../shell/problems';
+import { problemText, whyText } from '../shell/problems';
 import { useSpeech } from '../text';
 import './assistant.css';
 
+const ENDED_BADLY: ReadonlySet<RunView['state']> = new Set(['failed', 'blocked']);
+const keyOf = (chat: string): string => `messenger.reply.${chat}`;
 const byAge = (a: RunView, b: RunView): number => (a.created_at < b.created_at ? -1 : 1);
 
 export function DraftTray({ chat }: { chat: string }) {
   const { t } = useSpeech();
   const runs = useMessengerState((state) => state.runs);
   const [stale, setStale] = useState(false);
-  const [hidden, setHidden] = useState<string | null>(null);
+  const [hidden, setHidden] = useState(() => localStorage.getItem(keyOf(chat)));
   const own = useMemo(
     () => [...runs.values()].filter((run) => run.chat === chat && run.kind === 'autoreply').sort(byAge),
     [runs, chat],
   );
+  const dismiss = (run: string) => {
+    localStorage.setItem(keyOf(chat), run);
+    setHidden(run);
+  };
   const drafts = own.filter(({ state }) => state === 'held');
   const writing = own.findLast(({ state }) => state === 'running');
   const sending = own.some(({ state }) => state === 'sending');
   const newest = own.at(-1);
-  const failed = newest?.state === 'failed' && newest.run !== hidden ? newest : undefined;
+  const failed = newest !== undefined && ENDED_BADLY.has(newest.state) && newest.run !== hidden ? newest : undefined;
   const empty = drafts.length === 0 && writing === undefined && !sending && failed === undefined;
   useEffect(() => {
     if (drafts.length === 0) setStale(false);
@@ -48,8 +54,8 @@ export function DraftTray({ chat }: { chat: string }) {
       {failed !== undefined && (
         <p className="problem">
           {t.assistant.replyFailed}
-          {failed.why ? `: ${failed.why}` : ''}{' '}
-          <button type="button" className="button small" onClick={() => setHidden(failed.run)}>
+          {failed.why ? `: ${whyText(t, failed.why)}` : ''}{' '}
+          <button type="button" className="button small" onClick={() => dismiss(failed.run)}>
             {t.assistant.dismiss}
           </button>
         </p>
@@ -96,7 +102,7 @@ function Draft({ draft, onStale }: { draft: RunView; onStale(stale: boolean): vo
       )}
       {draft.why ? (
         <p className="muted">
-          {t.assistant.heldWhy}: {draft.why}
+          {t.assistant.heldWhy}: {whyText(t, draft.why)}
         </p>
       ) : null}
       {problem !== null && (

@@ -27,9 +27,9 @@ export function Conversation({ id }: { id: string }) {
   useEffect(() => messenger.open(id), [messenger, id]);
   if (chat === undefined) {
     return (
-      <main className="nothing">
+      <div className="nothing pane">
         <p className="muted">{loaded ? t.errors.not_found : t.chats.loading}</p>
-      </main>
+      </div>
     );
   }
   return <OpenChat chat={chat} />;
@@ -80,7 +80,7 @@ function OpenChat({ chat }: { chat: ChatView }) {
   };
 
   return (
-    <main className="conversation" data-testid="conversation" data-chat={chat.id}>
+    <section className="conversation pane" aria-label={title} data-testid="conversation" data-chat={chat.id}>
       <header className="pane-head">
         <button
           type="button"
@@ -135,7 +135,7 @@ function OpenChat({ chat }: { chat: ChatView }) {
           }}
         />
       )}
-    </main>
+    </section>
   );
 }
 

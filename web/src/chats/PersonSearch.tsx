@@ -48,7 +48,7 @@ export function PersonSearch() {
           type="search"
           value={name}
           aria-label={t.chats.find}
-          placeholder={t.chats.find}
+          placeholder={t.chats.findShort}
           autoCapitalize="none"
           spellCheck={false}
           data-testid="user-search-input"

@@ -25,7 +25,7 @@ export function Settings() {
     go({ at: 'home' });
   };
   return (
-    <main className="settings" data-testid="settings">
+    <section className="settings pane" aria-label={t.settings.title} data-testid="settings">
       <header className="pane-head">
         <button type="button" className="icon-button" aria-label={t.back} onClick={() => go({ at: 'home' })}>
           <BackIcon />
@@ -48,7 +48,7 @@ export function Settings() {
         </section>
         <Sessions />
       </div>
-    </main>
+    </section>
   );
 }
 

@@ -11,23 +11,13 @@ export function problemText(t: Strings, error: unknown): string {
 
 /** The sentence of a code that has one of its own. */
 export function codeText(t: Strings, code: string): string | undefined {
-  const { errors } = t;
-  switch (code) {
-    case 'network':
-    case 'unauthorized':
-    case 'conflict':
-    case 'rate_limited':
-    case 'unavailable':
-    case 'not_found':
-    case 'too_large':
-    case 'storage':
-      return errors[code];
-    case 'timeout':
-      return errors.unavailable;
-    case 'quota':
-    case 'quota_exceeded':
-      return errors.quota;
-    default:
-      return undefined;
-  }
+  if (code === 'timeout') return t.errors.unavailable;
+  if (code === 'quota_exceeded') return t.errors.quota;
+  const text = Object.hasOwn(t.errors, code) ? t.errors[code as keyof Strings['errors']] : undefined;
+  return typeof text === 'string' ? text : undefined;
+}
+
+/** Why a run waits or ended as it did; the words of a provider are told as they are. */
+export function whyText(t: Strings, why: string): string {
+  return Object.hasOwn(t.assistant.whys, why) ? t.assistant.whys[why as keyof Strings['assistant']['whys']] : why;
 }

@@ -40,6 +40,7 @@ export function Timeline({ chat }: { chat: ChatView }) {
   });
   useStartAtEnd(list, rows);
   useOwnMessagesToEnd(list, rows, me);
+  useStayAtEnd(scroll, list);
   const items = list.getVirtualItems();
   const firstShown = items[0]?.index ?? 0;
   useEffect(() => {
@@ -106,6 +107,28 @@ function useStartAtEnd(list: List, rows: Row[]): void {
     started.current = true;
     list.scrollToEnd();
   }, [list, rows.length]);
+}
+
+/** Where a card or a panel takes room, the newest message stays in sight. */
+function useStayAtEnd(scroll: React.RefObject<HTMLDivElement | null>, list: List): void {
+  useEffect(() => {
+    const { current } = scroll;
+    if (current === null) return;
+    // Only scrolling tells where the person wants to be; a smaller list has moved away from its end without them.
+    let atEnd = true;
+    const onScroll = () => {
+      atEnd = list.isAtEnd(END_PX);
+    };
+    const resized = new ResizeObserver(() => {
+      if (atEnd) list.scrollToEnd();
+    });
+    current.addEventListener('scroll', onScroll, { passive: true });
+    resized.observe(current);
+    return () => {
+      current.removeEventListener('scroll', onScroll);
+      resized.disconnect();
+    };
+  }, [scroll, list]);
 }
 
 /** What the person sends is shown, wherever they were reading. */

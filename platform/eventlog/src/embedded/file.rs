@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -197,6 +198,7 @@ fn lock(path: &Path) -> Result<fs::File, OpenError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(beside(path, ".lock"))
         .map_err(|error| storage(path, error))?;
     match file.try_lock() {
@@ -257,6 +259,13 @@ async fn create(path: &Path) -> Result<(), kit::BoxError> {
             Err(_) | Ok(()) => {}
         }
     }
+    // What people wrote stands in it: nobody else on the machine reads it.
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
     let mut connection = SqliteConnectOptions::new()
         .filename(&draft)
         .create_if_missing(true)

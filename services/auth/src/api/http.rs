@@ -1,6 +1,6 @@
 //! `/api/register`, `/api/login`, `/api/refresh`, `/api/logout`, `/api/sessions`, `/api/password`.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -141,7 +141,7 @@ async fn login(
         cookie,
     } = body;
     let login = Login {
-        login,
+        who: login,
         password,
         device: device(said, &headers),
     };
@@ -177,7 +177,7 @@ async fn refresh(
         None => from_cookie?.ok_or(Error::Refresh)?,
     };
     let result = call
-        .run(async { Ok(auth.refresh(&call, &token).await) })
+        .run(Box::pin(async { Ok(auth.refresh(&call, &token).await) }))
         .await?;
     if let Err(Error::Reused(session)) = &result {
         verifier.note_revoked(*session);
@@ -279,8 +279,13 @@ async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn within<T>(call: &Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
-    call.run(async { work.await.map_err(Fault::from) }).await
+/// Runs a use case until the deadline, on the heap: the futures of statements are large.
+fn within<'a, T: 'a>(
+    call: &'a Call,
+    work: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>> {
+    let work = Box::pin(work);
+    Box::pin(call.run(async { work.await.map_err(Fault::from) }))
 }
 
 fn answer(

@@ -13,7 +13,7 @@ use crate::app::Auth;
 impl AuthApi for Auth {
     async fn validate_token(&self, call: &Call, token: &str) -> Result<Caller, Fault> {
         let kid = token::key_id(token)?;
-        call.run(async {
+        call.run(Box::pin(async {
             let keys = self.store.public_keys().await?;
             let key = keys
                 .iter()
@@ -25,18 +25,20 @@ impl AuthApi for Auth {
             } else {
                 Ok(caller)
             }
-        })
+        }))
         .await
     }
 
     async fn public_keys(&self, call: &Call) -> Result<Vec<PublicKey>, Fault> {
-        call.run(async { Ok(self.store.public_keys().await?) })
+        call.run(Box::pin(async { Ok(self.store.public_keys().await?) }))
             .await
     }
 
     async fn revoked_since(&self, call: &Call, since_ms: i64) -> Result<Vec<Revocation>, Fault> {
         let oldest = self.clock.now_ms() - MAX_LIFETIME_S * 1000;
-        call.run(async { Ok(self.store.revoked_since(since_ms.max(oldest)).await?) })
-            .await
+        call.run(Box::pin(async {
+            Ok(self.store.revoked_since(since_ms.max(oldest)).await?)
+        }))
+        .await
     }
 }

@@ -65,6 +65,10 @@ pub(crate) struct PasswordBody {
 
 /// A login, as the one who logged in gets it.
 #[derive(Serialize, ToSchema)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the protocol"
+)]
 pub(crate) struct Session {
     /// Who logged in.
     pub(crate) user: User,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use contracts::{
     SessionId,
     user::{NewUser, User},
@@ -31,7 +32,7 @@ pub(crate) struct Registration {
 /// Somebody who says who they are.
 pub(crate) struct Login {
     /// A name or an address.
-    pub(crate) login: String,
+    pub(crate) who: String,
     pub(crate) password: String,
     pub(crate) device: String,
 }
@@ -98,10 +99,10 @@ impl Auth {
     ) -> Result<Issued, Error> {
         self.limit_client("login", client, self.config.login_limit)
             .await?;
-        let found = self.user.credentials(call, login.login.trim()).await?;
+        let found = self.user.credentials(call, login.who.trim()).await?;
         let account = match &found {
             Some(found) => found.user.id.to_string(),
-            None => fingerprint(&login.login),
+            None => fingerprint(&login.who),
         };
         self.limit_account(&account).await?;
         let (user, hash) = found.map(|found| (found.user, found.password_hash)).unzip();
@@ -149,8 +150,5 @@ impl Auth {
 /// A short key for a name that nobody has.
 fn fingerprint(login: &str) -> String {
     let digest = digest::digest(&digest::SHA256, login.trim().to_lowercase().as_bytes());
-    digest.as_ref()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    BASE64.encode(&digest.as_ref()[..16])
 }

@@ -93,12 +93,12 @@ impl Auth {
 
 /// Removes what has ended, a little at a time, for as long as the node runs.
 pub(crate) fn remove_ended(auth: &Arc<Auth>, node: &Node) {
-    const PAUSE: Duration = Duration::from_secs(600);
+    const PAUSE: Duration = Duration::from_mins(10);
     let (auth, stop) = (auth.clone(), node.token());
     node.task("ended logins", OnFailure::Restart, move || {
         let (auth, stop) = (auth.clone(), stop.clone());
         async move {
-            let work = async {
+            let work = Box::pin(async {
                 let mut tick = tokio::time::interval(PAUSE);
                 loop {
                     tick.tick().await;
@@ -109,7 +109,7 @@ pub(crate) fn remove_ended(auth: &Arc<Auth>, node: &Node) {
                         > 0
                     {}
                 }
-            };
+            });
             stop.run_until_cancelled(work)
                 .await
                 .unwrap_or(Ok::<(), BoxError>(()))

@@ -179,7 +179,7 @@ async fn a_name_and_an_address_are_given_once() {
 #[tokio::test]
 async fn a_login_returns_a_token() {
     let day = Config {
-        access_ttl: Duration::from_secs(24 * 60 * 60),
+        access_ttl: Duration::from_hours(24),
         ..config()
     };
     for (config, lifetime) in [(config(), 900), (day, 86_400)] {
@@ -322,7 +322,7 @@ async fn tries_are_limited_by_address() {
 async fn guesses_at_one_account_are_limited_too() {
     let config = Config {
         account_limit: Rule {
-            per: Duration::from_secs(60),
+            per: Duration::from_mins(1),
             count: 60,
             burst: 3,
         },

@@ -164,7 +164,7 @@ async fn validate_token_knows_of_ended_logins() {
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
     use std::time::Duration;
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let worlds = worlds(&config()).await;
     for (broken, name) in [
         (

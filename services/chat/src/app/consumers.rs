@@ -12,6 +12,7 @@ use eventlog::{
     submit::Submitter,
 };
 use kit::{BoxError, CancellationToken, Clock};
+use tokio::time::Instant;
 
 use super::publish::Publisher;
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 pub(crate) const FORWARD_GROUP: &str = "chat";
 /// Reads what became of threads.
 pub(crate) const THREADS_GROUP: &str = "chat-threads";
+
+/// How often the positions of skipped records are kept.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// A chat and a version: what a command waits for.
 pub(crate) type Version = (ChatId, i64);
@@ -48,8 +52,10 @@ impl Consumers {
     pub(crate) async fn follow_projections(self) -> Result<(), BoxError> {
         let topic = self.topics.forward_message.clone();
         let mut consumer = self.subscribe(FORWARD_GROUP, &topic).await?;
-        // The positions of skipped records need no transaction of their own: they ride with the next effect.
+        // The positions of skipped records need no transaction of their own: they ride with the next effect,
+        // or go alone now and then, so that a restart does not read them all again.
         let (mut stored, mut reached) = (Places::new(), Places::new());
+        let mut kept_at = Instant::now();
         loop {
             let Some(records) = self
                 .poll(consumer.as_mut(), &mut stored, &mut reached)
@@ -59,14 +65,15 @@ impl Consumers {
             };
             let projected = records.iter().filter_map(projected).collect::<Vec<_>>();
             advance(&mut reached, &records);
-            if projected.is_empty() {
+            if projected.is_empty() && (kept_at.elapsed() < KEEP_EVERY || stored == reached) {
                 continue;
             }
             // Fenced: another consumer has the partition. The task starts anew and takes what it is given.
             self.store
                 .projections(&projected, (&stored, &reached))
                 .await?;
-            stored.clone_from(&reached);
+            keep(consumer.as_mut(), &mut stored, &reached).await?;
+            kept_at = Instant::now();
             for version in projected {
                 self.waiters.answer(&version, ());
             }
@@ -101,7 +108,7 @@ impl Consumers {
                 .store
                 .threads_created(&self.topics, &created, (&stored, &reached), now_ms)
                 .await?;
-            stored.clone_from(&reached);
+            keep(consumer.as_mut(), &mut stored, &reached).await?;
             for chat in touched {
                 self.publisher.publish(chat).await?;
             }
@@ -180,6 +187,16 @@ impl Consumers {
         self.log.flush().await?;
         Ok(())
     }
+}
+
+/// Remembers what is stored now, and tells the log what it need not keep for this group.
+async fn keep(consumer: &mut dyn Consumer, stored: &mut Places, reached: &Places) -> Result<(), eventlog::Error> {
+    for (partition, next) in reached {
+        if stored.insert(partition.clone(), *next) != Some(*next) {
+            consumer.commit(partition, *next).await?;
+        }
+    }
+    Ok(())
 }
 
 fn advance(reached: &mut Places, records: &[Delivered]) {

@@ -145,7 +145,12 @@ impl Worker {
             return Ok(());
         }
         match self.commit(&parts).await {
-            Ok(results) => self.settle(parts, results, owned).await,
+            Ok(results) => {
+                for (partition, next) in self.settle(parts, results, owned).await {
+                    // Tells the log what it need not keep for us; the position is in our own tables.
+                    consumer.commit(&partition, next).await?;
+                }
+            }
             Err(Error::Fenced) => {
                 // Ours no longer, rewound, or committed by a try whose answer was lost: the row knows.
                 metrics::counter!(names::FENCED).increment(1);
@@ -296,7 +301,7 @@ impl Worker {
         parts: Vec<PartitionBatch>,
         results: Vec<(PartitionState, Vec<Outgoing>)>,
         owned: &mut HashMap<Partition, Owned>,
-    ) {
+    ) -> Vec<(Partition, i64)> {
         let mut outgoing = Vec::new();
         let mut appended = Vec::new();
         let records: usize = parts.iter().map(|part| part.records.len()).sum();
@@ -305,7 +310,7 @@ impl Worker {
         for (part, (after, out)) in parts.into_iter().zip(results) {
             count(&out);
             outgoing.extend(out);
-            appended.push((part.partition.clone(), after.outbox_n));
+            appended.push((part.partition.clone(), after));
             owned.insert(
                 part.partition,
                 Owned {
@@ -317,10 +322,11 @@ impl Worker {
         kit::failpoint!("message.publish.before");
         if self.publisher.publish(outgoing).await {
             kit::failpoint!("message.publish.after");
-            for (partition, n) in appended {
-                self.marks.appended(&partition, n);
+            for (partition, after) in &appended {
+                self.marks.appended(partition, after.outbox_n);
             }
         }
+        appended.into_iter().map(|(partition, after)| (partition, after.next_offset)).collect()
     }
 
     /// Nothing was sent for a while: the marks get a transaction of their own, and the rows go.

@@ -1,5 +1,7 @@
 //! What other services may ask.
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use contracts::{
     UserId,
@@ -56,6 +58,11 @@ impl UserApi for Accounts {
     }
 }
 
-async fn within<T>(call: &Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
-    call.run(async { work.await.map_err(Fault::from) }).await
+/// Runs a use case until the deadline, on the heap: the futures of statements are large.
+fn within<'a, T: 'a>(
+    call: &'a Call,
+    work: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>> {
+    let work = Box::pin(work);
+    Box::pin(call.run(async { work.await.map_err(Fault::from) }))
 }

@@ -1,5 +1,7 @@
 //! One suite of behaviour, run on the object itself and over gRPC, on both engines.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod suite;
 mod surface;
 

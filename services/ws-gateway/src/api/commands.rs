@@ -178,7 +178,7 @@ impl Talk {
         let call = Call::internal("ai.follow");
         let so_far = call.run(self.ai()?.follow(&call, self.link.user, run)).await?;
         if let Some(so_far) = so_far {
-            self.link.socket.send_ephemeral(&realtime::ephemeral(frames::AI_SNAP, &so_far), None);
+            self.link.hint(&realtime::ephemeral(frames::AI_SNAP, &so_far), None);
         }
         Ok(json!({}))
     }

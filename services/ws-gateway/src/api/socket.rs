@@ -1,8 +1,8 @@
 //! The door `/ws/v1`: who comes in, what they go on with, what they ask for.
 
 use std::{
-    collections::BTreeMap,
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -76,6 +76,7 @@ impl Service for Door {
         let own = String::from_utf8_lossy(&user_key(user)).into_owned();
         streams.insert(own, json!({ "recovered": false }));
         socket.send(&socket.hub().welcome(socket, &streams));
+        talk.link.is_welcome.store(true, Relaxed);
         for (chat, attached) in resumed {
             if attached.why.is_none() {
                 talk.settle(chat, &attached).await;
@@ -98,8 +99,7 @@ fn status(attached: &Attached) -> Value {
 
 impl Talk {
     fn new(gateway: Arc<Gateway>, socket: Arc<Socket>, user: UserId) -> Self {
-        let link =
-            Arc::new(Link { socket, user, chats: parking_lot::Mutex::default(), holes: parking_lot::Mutex::default() });
+        let link = Link::new(socket, user);
         gateway.people.join(&link);
         let positions_at = Instant::now() + POSITIONS_EVERY;
         Self { gateway, link, streams: Vec::new(), sending: Sending::default(), positions_at }
@@ -117,7 +117,7 @@ impl Talk {
     /// Subscribes to what the client had; what cannot be gone on with says why.
     async fn resume(
         &mut self,
-        wanted: std::collections::HashMap<String, ResumeAt>,
+        wanted: HashMap<String, ResumeAt>,
     ) -> Result<Vec<(ChatId, Attached)>, Fault> {
         let wanted: Vec<_> = wanted
             .into_iter()
@@ -185,8 +185,7 @@ impl Talk {
             position.is_some()
         });
         if !positions.is_empty() {
-            let replaces = Some(event::key("pos", &()));
-            self.link.socket.send_ephemeral(&realtime::ephemeral("pos", &positions), replaces);
+            self.link.hint(&realtime::ephemeral("pos", &positions), Some(event::key("pos", &())));
         }
     }
 }

@@ -63,6 +63,10 @@ impl News {
 }
 
 impl Event {
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self.kind, Kind::Message(_))
+    }
+
     /// Reads an event that the database holds; `None` when it is none, which is a defect of ours.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         match News::of(&Head::parse(bytes).ok()?, bytes) {

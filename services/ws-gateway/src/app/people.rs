@@ -60,8 +60,7 @@ impl People {
                 Some(removed) => topics.disown(removed.chat, link, removed.o),
                 None => {}
             }
-            // A connection without room for a hint reads everything again when it comes back.
-            let _ = link.socket.send_event(&frame);
+            link.lasting_hint(&frame);
         });
     }
 
@@ -91,7 +90,7 @@ impl People {
         while let Some((channel, payload)) = subscriber.next().await {
             let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else { continue };
             let frame = Frame::text(&payload);
-            self.links.each(&user, |link| link.socket.send_ephemeral(&frame, None));
+            self.links.each(&user, |link| link.hint(&frame, None));
         }
     }
 

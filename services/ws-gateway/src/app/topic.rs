@@ -1,6 +1,13 @@
 //! One chat that somebody here watches: its watchers, and those who wait for an answer from it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use contracts::{
     ChatId, UserId,
@@ -26,6 +33,8 @@ const HINT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     pub(crate) user: UserId,
+    /// Whether `welcome` was sent: hints before it would tell what the client is about to read anyway.
+    pub(crate) is_welcome: AtomicBool,
     /// The chats among whose watchers it is.
     pub(crate) chats: Mutex<Vec<ChatId>>,
     /// Subscriptions that need the database.
@@ -38,10 +47,32 @@ impl Watcher for Link {
     }
 }
 
+impl Link {
+    pub(crate) fn new(socket: Arc<Socket>, user: UserId) -> Arc<Self> {
+        let is_welcome = AtomicBool::new(false);
+        Arc::new(Self { socket, user, is_welcome, chats: Mutex::default(), holes: Mutex::default() })
+    }
+
+    /// Sends something that soon loses its worth.
+    pub(crate) fn hint(&self, frame: &Frame, replaces: Option<u64>) {
+        if self.is_welcome.load(Relaxed) {
+            self.socket.send_ephemeral(frame, replaces);
+        }
+    }
+
+    /// Sends what should outlive other hints. A connection without room for it reads everything again
+    /// when it comes back.
+    pub(crate) fn lasting_hint(&self, frame: &Frame) {
+        if self.is_welcome.load(Relaxed) {
+            let _ = self.socket.send_event(frame);
+        }
+    }
+}
+
 /// One chat.
 pub(crate) struct Topic {
     chat: ChatId,
-    seats: Vec<Seat>,
+    seats: BTreeMap<u64, Seat>,
     unanswered: Vec<Arc<Unanswered>>,
     epoch: Box<str>,
     seq: i64,
@@ -59,11 +90,32 @@ struct Seat {
     place: Option<Box<Subscription<Event>>>,
 }
 
+/// How a subscription ends before the client ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client does not keep up; this is the last that was sent.
+    Lag(i64),
+    /// It cannot be gone on with.
+    Gap(Why),
+    /// The person is no longer a member.
+    Left,
+}
+
+impl Seat {
+    /// Sends the next event; says how the subscription ends, if it ends with it.
+    fn send(&self, event: &Event) -> Option<End> {
+        if self.link.socket.send_event(&event.frame).is_err() {
+            return Some(End::Lag(event.o - 1));
+        }
+        (event.kind == Kind::Left(self.link.user)).then_some(End::Left)
+    }
+}
+
 impl Topic {
     pub(crate) fn new(chat: ChatId) -> Self {
         Self {
             chat,
-            seats: Vec::new(),
+            seats: BTreeMap::new(),
             unanswered: Vec::new(),
             epoch: "".into(),
             seq: 0,
@@ -92,29 +144,20 @@ impl Topic {
         }
         let is_change = !self.epoch.is_empty();
         self.epoch = epoch.into();
-        if !is_change {
-            return;
-        }
-        for at in (0..self.seats.len()).rev() {
-            let seat = &self.seats[at];
-            if seat.place.is_some() && seat.link.socket.id() != reader.socket.id() {
-                self.end(at, Why::Epoch);
-            }
+        if is_change {
+            let others = self.seats.iter().filter(|(id, seat)| seat.place.is_some() && **id != reader.id());
+            let others: Vec<_> = others.map(|(id, _)| (*id, End::Gap(Why::Epoch))).collect();
+            self.end_all(others);
         }
     }
 
     /// The seat of a connection; `true` when it is new.
     fn seat(&mut self, link: &Arc<Link>) -> (&mut Seat, bool) {
-        let found = self.find(link);
-        let at = found.unwrap_or(self.seats.len());
-        if found.is_none() {
-            self.seats.push(Seat { link: link.clone(), is_own: false, place: None });
-        }
-        (&mut self.seats[at], found.is_none())
-    }
-
-    fn find(&self, link: &Link) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.link.socket.id() == link.socket.id())
+        let before = self.seats.len();
+        let seat = Seat { link: link.clone(), is_own: false, place: None };
+        self.seats.entry(link.id()).or_insert(seat);
+        let is_new = self.seats.len() > before;
+        (self.seats.get_mut(&link.id()).expect("it was put there just now"), is_new)
     }
 
     /// The chat is one of the person's own.
@@ -126,15 +169,14 @@ impl Topic {
 
     /// The chat is no longer one of the person's own; nothing after `o` is for them.
     pub(crate) fn disown(&mut self, link: &Link, o: i64) {
-        let Some(at) = self.find(link) else { return };
-        let seat = &mut self.seats[at];
+        let Some(seat) = self.seats.get_mut(&link.id()) else { return };
         seat.is_own = false;
         match &mut seat.place {
-            None => drop(self.seats.swap_remove(at)),
+            None => drop(self.seats.remove(&link.id())),
             Some(place) => {
                 place.end_at(o);
                 if place.is_over() {
-                    self.end(at, Why::Access);
+                    self.end(link.id(), End::Left);
                 }
             }
         }
@@ -149,121 +191,95 @@ impl Topic {
 
     /// Says where a subscriber begins.
     pub(crate) fn start(&mut self, link: &Link, last: i64, until: Option<i64>) {
-        if let Some(place) = self.place(link) {
+        if let Some(place) = self.seats.get_mut(&link.id()).and_then(|seat| seat.place.as_mut()) {
             place.start(last, until);
         }
     }
 
     /// How far a subscriber has got; `None` when the subscription is over.
     pub(crate) fn position(&self, link: &Link) -> Option<i64> {
-        let seat = &self.seats[self.find(link)?];
-        seat.place.as_ref().map(|place| place.last())
-    }
-
-    fn place(&mut self, link: &Link) -> Option<&mut Subscription<Event>> {
-        let at = self.find(link)?;
-        self.seats[at].place.as_deref_mut()
+        self.seats.get(&link.id())?.place.as_ref().map(|place| place.last())
     }
 
     /// Ends a subscription without a word.
     pub(crate) fn unsubscribe(&mut self, link: &Link) {
-        if let Some(at) = self.find(link) {
-            self.leave(at);
+        if let Some(seat) = self.seats.get_mut(&link.id()) {
+            seat.place = None;
+            if !seat.is_own {
+                self.seats.remove(&link.id());
+            }
         }
     }
 
     /// Ends a subscription and tells why.
-    pub(crate) fn end_for(&mut self, link: &Link, why: Why) {
-        if let Some(at) = self.find(link) {
-            self.end(at, why);
-        }
+    pub(crate) fn give_up(&mut self, link: &Link, why: Why) {
+        self.end(link.id(), End::Gap(why));
     }
 
     /// Takes a connection out altogether.
     pub(crate) fn remove(&mut self, link: &Link) {
-        if let Some(at) = self.find(link) {
-            self.seats.swap_remove(at);
+        self.seats.remove(&link.id());
+    }
+
+    fn end(&mut self, id: u64, end: End) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if seat.place.take().is_some() {
+            seat.link.socket.send(&match end {
+                End::Lag(o) => event::lag(self.chat, o),
+                End::Gap(why) => event::gap(self.chat, &self.epoch, self.o, why),
+                End::Left => event::gap(self.chat, &self.epoch, self.o, Why::Access),
+            });
+        }
+        if end == End::Left || !seat.is_own {
+            self.seats.remove(&id);
         }
     }
 
-    fn end(&mut self, at: usize, why: Why) {
-        let gap = event::gap(self.chat, &self.epoch, self.o, why);
-        self.seats[at].link.socket.send(&gap);
-        self.leave(at);
-    }
-
-    fn leave(&mut self, at: usize) {
-        self.seats[at].place = None;
-        if !self.seats[at].is_own {
-            self.seats.swap_remove(at);
+    fn end_all(&mut self, ends: Vec<(u64, End)>) {
+        for (id, end) in ends {
+            self.end(id, end);
         }
     }
 
     /// An event that the database held, for one subscriber; `false` when the subscription is over.
     pub(crate) fn replayed(&mut self, link: &Link, event: &Event) -> bool {
-        let Some(at) = self.find(link) else { return false };
-        let Some(place) = &mut self.seats[at].place else { return false };
-        match place.advance(event.o) {
-            Step::Nothing => true,
-            Step::Send => self.send(at, event),
-            Step::Over | Step::Fetch => {
-                self.end(at, Why::Access);
-                false
+        let Some(seat) = self.seats.get_mut(&link.id()) else { return false };
+        let Some(place) = &mut seat.place else { return false };
+        let end = match place.advance(event.o) {
+            Step::Nothing => None,
+            Step::Send => {
+                metrics::received(usize::from(event.is_message()));
+                seat.send(event)
             }
-        }
+            Step::Over | Step::Fetch => Some(End::Gap(Why::Access)),
+        };
+        end.map(|end| self.end(link.id(), end)).is_none()
     }
 
     /// The database has nothing more for a subscriber: what waited follows. `true` when it is done,
     /// `false` when more has to be read.
     pub(crate) fn release(&mut self, link: &Link) -> bool {
-        let Some(at) = self.find(link) else { return true };
-        let Some(place) = &mut self.seats[at].place else { return true };
+        let Some(seat) = self.seats.get_mut(&link.id()) else { return true };
+        let Some(place) = &mut seat.place else { return true };
         let Release { events, is_live } = place.release();
-        for event in events {
-            if !self.send(at, &event) {
-                return true;
-            }
-        }
-        if self.seats[at].place.as_ref().is_some_and(|place| place.is_over()) {
-            self.end(at, Why::Access);
-            return true;
-        }
-        is_live
-    }
-
-    /// Sends the next event to a subscriber; `false` when the subscription ended with it.
-    fn send(&mut self, at: usize, event: &Event) -> bool {
-        let link = &self.seats[at].link;
-        if link.socket.send_event(&event.frame).is_err() {
-            link.socket.send(&event::lag(self.chat, event.o - 1));
-            self.leave(at);
-            return false;
-        }
-        if matches!(event.kind, Kind::Message(_)) {
-            metrics::received();
-        }
-        if event.kind == Kind::Left(link.user) {
-            self.seats[at].is_own = false;
-            self.end(at, Why::Access);
-            return false;
-        }
-        true
+        let is_over = place.is_over();
+        metrics::received(events.iter().filter(|event| event.is_message()).count());
+        let end = events.iter().find_map(|event| seat.send(event)).or(is_over.then_some(End::Gap(Why::Access)));
+        let is_ended = end.map(|end| self.end(link.id(), end)).is_some();
+        is_ended || is_live
     }
 
     /// Something has happened: the event to subscribers, a hint to the others whose chat it is. `true`
     /// when a hint has to follow later.
     pub(crate) fn happened(&mut self, event: &Event, now: Instant) -> bool {
-        let seq = if let Kind::Message(seq) = event.kind { seq } else { 0 };
         let is_old = event.o <= self.forwarded;
         self.forwarded = self.forwarded.max(event.o);
-        self.saw(seq, event.o);
-        let mut is_hint_wanted = false;
-        // From the end, because a seat that is left is replaced by the last one.
-        for at in (0..self.seats.len()).rev() {
-            let seat = &mut self.seats[at];
+        self.saw(if let Kind::Message(seq) = event.kind { seq } else { 0 }, event.o);
+        let (mut ends, mut sent, mut is_hint_wanted) = (Vec::new(), 0, false);
+        for (id, seat) in &mut self.seats {
             let Some(place) = &mut seat.place else {
                 if event.kind == Kind::Left(seat.link.user) {
-                    self.seats.swap_remove(at);
+                    ends.push((*id, End::Left));
                 } else {
                     is_hint_wanted = true;
                 }
@@ -271,8 +287,11 @@ impl Topic {
             };
             match place.offer(event.o, event) {
                 Step::Nothing => {}
-                Step::Send => drop(self.send(at, event)),
-                Step::Over => self.end(at, Why::Access),
+                Step::Send => {
+                    sent += 1;
+                    ends.extend(seat.send(event).map(|end| (*id, end)));
+                }
+                Step::Over => ends.push((*id, End::Gap(Why::Access))),
                 Step::Fetch => {
                     metrics::hole();
                     seat.link.holes.lock().push(self.chat);
@@ -280,21 +299,24 @@ impl Topic {
                 }
             }
         }
+        if event.is_message() {
+            metrics::received(sent);
+        }
+        self.end_all(ends);
         if is_old || !is_hint_wanted || self.hint_waits {
             return false;
         }
-        if self.hinted.is_some_and(|hinted| now < hinted + HINT_PAUSE) {
-            self.hint_waits = true;
-            return true;
+        self.hint_waits = self.hinted.is_some_and(|hinted| now < hinted + HINT_PAUSE);
+        if !self.hint_waits {
+            self.hint(now);
         }
-        self.hint(now);
-        false
+        self.hint_waits
     }
 
     /// Something without a position has happened.
     pub(crate) fn passing(&self, frame: &Frame, replaces: Option<u64>) {
-        for seat in self.seats.iter().filter(|seat| seat.place.is_some()) {
-            seat.link.socket.send_ephemeral(frame, replaces);
+        for seat in self.seats.values().filter(|seat| seat.place.is_some()) {
+            seat.link.hint(frame, replaces);
         }
     }
 
@@ -312,8 +334,8 @@ impl Topic {
         self.hinted = Some(now);
         let frame = event::hint(self.chat, self.seq, self.o);
         let replaces = Some(event::key("chat.hint", &self.chat));
-        for seat in self.seats.iter().filter(|seat| seat.is_own && seat.place.is_none()) {
-            seat.link.socket.send_ephemeral(&frame, replaces);
+        for seat in self.seats.values().filter(|seat| seat.is_own && seat.place.is_none()) {
+            seat.link.hint(&frame, replaces);
         }
     }
 

@@ -119,7 +119,7 @@ impl Topics {
 
     /// Ends a subscription and tells why.
     pub(crate) fn end(&self, chat: ChatId, link: &Link, why: Why) {
-        self.with(chat, |topic| topic.end_for(link, why));
+        self.with(chat, |topic| topic.give_up(link, why));
     }
 
     /// Somebody waits for the answer to a send.

@@ -5,6 +5,7 @@
 
 mod client;
 mod logs;
+mod mem;
 mod others;
 mod sending;
 mod streams;
