@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
 #![expect(clippy::missing_panics_doc, reason = "a scenario that cannot go on fails")]
 
+pub mod checker;
 mod person;
 mod socket;
 mod world;

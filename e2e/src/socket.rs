@@ -78,6 +78,14 @@ impl Socket {
         self.read(crate::SOON).await
     }
 
+    /// The next frame, when one comes within `time`.
+    pub async fn within(&mut self, time: Duration) -> Option<Value> {
+        if let Some(frame) = self.unread.pop_front() {
+            return Some(frame);
+        }
+        self.read(time).await
+    }
+
     async fn read(&mut self, within: Duration) -> Option<Value> {
         let deadline = tokio::time::Instant::now() + within;
         while self.closed.is_none() {

@@ -147,8 +147,9 @@ pub struct Child {
 
 impl Child {
     /// Writes the settings for children into `folder`; all of them share it.
-    pub async fn prepare(engine: Engine, folder: &Path) -> (SocketAddr, SocketAddr) {
+    pub async fn prepare(engine: Engine, folder: &Path, change: impl FnOnce(&mut Config)) -> (SocketAddr, SocketAddr) {
         let mut config = settings(engine, folder).await;
+        change(&mut config);
         let (public, private) = free_ports();
         config.http.public = public;
         config.http.private = private;
@@ -162,14 +163,16 @@ impl Child {
 
     /// Starts a child on the settings of `folder`; `failpoint` as in `kit::failpoint::arm`.
     pub async fn start(folder: &Path, (public, private): (SocketAddr, SocketAddr), failpoint: Option<&str>) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("child.log")).unwrap();
         let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
+            .env_remove("DATABASE_URL")
             .env("E2E_CHILD", folder.join("messenger.toml"))
             .env("MESSENGER_AUTH__SECRET", SECRET)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
             .kill_on_drop(true);
         if let Some(failpoint) = failpoint {
             command.env("MESSENGER_FAILPOINT", failpoint);
@@ -191,12 +194,23 @@ impl Child {
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("the child in {} does not get ready", self.folder.display());
+        let log = std::fs::read_to_string(self.folder.join("child.log")).unwrap_or_default();
+        let report = reqwest::get(format!("http://{}/readyz", self.private)).await;
+        let report = match report {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        panic!("the child does not get ready: {report}\n{log}");
     }
 
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn wait(&mut self) {
+        self.process.wait().await.unwrap();
     }
 
     /// Whether it has ended by itself.

@@ -220,7 +220,8 @@ export class Messenger {
     this.#refreshing.set(id, 'once');
     try {
       const chat = await this.api.chat(id);
-      this.#set(chat === null ? step.withoutChat(this.#state, id) : step.withChat(this.#state, chat));
+      if (chat === null) this.#removed(id);
+      else this.#set(step.withChat(this.#state, chat));
       if (chat !== null && chat.unread > 0) this.#hub.mark(id, chat.seq, chat.read);
     } catch {
       // The next hint or `ready` brings it.
@@ -257,7 +258,7 @@ export class Messenger {
         void this.#refresh((content as EventContents['chat.added']).chat);
         break;
       case 'chat.removed':
-        this.#set(step.withoutChat(this.#state, (content as EventContents['chat.removed']).chat));
+        this.#removed((content as EventContents['chat.removed']).chat);
         break;
       case 'ai.run':
       case 'ai.hold':
@@ -307,6 +308,11 @@ export class Messenger {
     this.#set(step.withPage(this.#state, chat, page));
     if (!this.#state.chats.has(chat)) void this.#refresh(chat);
     void this.#readMarks(chat);
+  }
+
+  #removed(chat: Id): void {
+    this.#streams.unfollow(chat);
+    this.#set(step.withoutChat(this.#state, chat));
   }
 
   async #readMarks(chat: Id): Promise<void> {

@@ -89,8 +89,9 @@ export class Streams {
     return this.#streams.has(streamOf(chat));
   }
 
-  position(chat: Id): Position | null {
-    return this.#streams.get(streamOf(chat))?.position ?? null;
+  /** The chat is gone; should it come back, it begins with its newest page. */
+  unfollow(chat: Id): void {
+    this.#forget(streamOf(chat));
   }
 
   /** For `hello`. */

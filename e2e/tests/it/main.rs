@@ -30,7 +30,7 @@ macro_rules! scenarios {
 
 mod accounts;
 //mod assistant;
-//mod checker;
+mod checker;
 mod child;
 mod conversation;
 mod operation;

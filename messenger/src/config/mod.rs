@@ -148,16 +148,34 @@ mod tests {
         Config::load(None, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
+    /// What has no default: it prints as an empty text, and the documents show it as a comment.
+    const SECRETS: [(&str, &str); 2] = [("auth", "secret"), ("ai", "api_key")];
+
     /// row:G03: the documented defaults are the defaults, and they name every setting.
     #[test]
     fn the_documented_defaults_are_the_defaults() {
         let documented: toml::Table = toml::from_str(DEFAULTS).unwrap();
-        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        let mut defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (section, key) in SECRETS {
+            let section = defaults.get_mut(section).and_then(toml::Value::as_table_mut).unwrap();
+            assert_eq!(section.remove(key), Some(String::new().into()), "{key} has no default");
+            assert!(DEFAULTS.contains(&format!("\n# {key} = \"")), "{key} stands there as a comment");
+        }
         for (name, value) in &defaults {
             assert_eq!(documented.get(name), Some(value), "{name}");
         }
         assert_eq!(documented.len(), defaults.len());
         toml::from_str::<Config>(DEFAULTS).unwrap();
+    }
+
+    #[test]
+    fn every_documented_default_says_what_it_is() {
+        let mut before = "";
+        for line in DEFAULTS.lines() {
+            let is_setting = line.contains(" = ") && !line.starts_with('#');
+            assert!(!is_setting || before.starts_with("# "), "no comment above `{line}`");
+            before = line;
+        }
     }
 
     #[test]

@@ -4,29 +4,38 @@ use std::time::Duration;
 
 use crate::Config;
 
+/// What one command costs; in a millisecond, `commands_per_10s` of these come back.
+const COMMAND: u64 = 10_000;
+
 /// Fills at a steady rate up to a burst.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    tokens: f32,
+    level: u64,
     filled_at: u64,
 }
 
 impl Bucket {
     pub(crate) fn full(config: &Config, now: u64) -> Self {
-        Self { tokens: config.command_burst as f32, filled_at: now }
+        Self {
+            level: COMMAND * u64::from(config.command_burst),
+            filled_at: now,
+        }
     }
 
-    /// Takes one token at `now` (milliseconds), or says how long until there is one.
+    /// Takes one command at `now` (milliseconds), or says how long until there is one.
     pub(crate) fn take(&mut self, config: &Config, now: u64) -> Result<(), Duration> {
-        let per_ms = config.commands_per_10s as f32 / 10_000.0;
-        let passed = now.saturating_sub(self.filled_at) as f32;
-        self.tokens = (self.tokens + passed * per_ms).min(config.command_burst as f32);
+        let (rate, burst) = (
+            u64::from(config.commands_per_10s),
+            u64::from(config.command_burst),
+        );
+        let refill = now.saturating_sub(self.filled_at).saturating_mul(rate);
+        self.level = self.level.saturating_add(refill).min(COMMAND * burst);
         self.filled_at = now;
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
+        if self.level >= COMMAND {
+            self.level -= COMMAND;
             return Ok(());
         }
-        Err(Duration::from_millis(((1.0 - self.tokens) / per_ms).ceil() as u64))
+        Err(Duration::from_millis((COMMAND - self.level).div_ceil(rate)))
     }
 }
 
@@ -42,6 +51,12 @@ mod tests {
         let mut taken = |now| bucket.take(&config, now);
         assert!((0..30).all(|_| taken(0).is_ok()));
         assert_eq!(taken(0), Err(Duration::from_millis(100)));
-        assert_eq!((1..=10_000).step_by(10).filter(|now| taken(*now).is_ok()).count(), 99);
+        assert_eq!(
+            (1..=10_000)
+                .step_by(10)
+                .filter(|now| taken(*now).is_ok())
+                .count(),
+            99
+        );
     }
 }

@@ -39,13 +39,22 @@ impl Command {
             struct OnlyId {
                 id: u64,
             }
-            let id = serde_json::from_str::<OnlyId>(line).ok().map(|only| only.id);
+            let id = serde_json::from_str::<OnlyId>(line)
+                .ok()
+                .map(|only| only.id);
             Malformed { id, fault }
         })?;
         match wire.t {
-            Some(name) => Ok(Some(Self { id: wire.id, name, content: wire.d })),
+            Some(name) => Ok(Some(Self {
+                id: wire.id,
+                name,
+                content: wire.d,
+            })),
             None if is_empty_object(line) => Ok(None),
-            None => Err(Malformed { id: wire.id, fault: Fault::invalid("the frame has no `t`") }),
+            None => Err(Malformed {
+                id: wire.id,
+                fault: Fault::invalid("the frame has no `t`"),
+            }),
         }
     }
 
@@ -66,7 +75,9 @@ impl Command {
 }
 
 fn is_empty_object(line: &str) -> bool {
-    line.bytes().filter(|byte| !byte.is_ascii_whitespace()).eq(*b"{}")
+    line.bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .eq(*b"{}")
 }
 
 impl Socket {
@@ -126,7 +137,9 @@ mod tests {
     /// row:C14: what is no command is told so by its id where it has one.
     #[test]
     fn a_line_is_a_command_a_sign_of_life_or_malformed() {
-        let command = Command::parse(r#"{"id":7,"t":"sub","d":{"s":"c:1"},"x":[1]}"#).unwrap().unwrap();
+        let command = Command::parse(r#"{"id":7,"t":"sub","d":{"s":"c:1"},"x":[1]}"#)
+            .unwrap()
+            .unwrap();
         assert_eq!((command.id, &*command.name), (Some(7), "sub"));
         assert!(Command::parse(" { } ").unwrap().is_none());
         for (line, id) in [
@@ -146,12 +159,16 @@ mod tests {
 
     #[test]
     fn an_error_says_whether_the_same_may_be_sent_again() {
-        let fault = Fault::new(kit::Code::Exhausted, "slow down").retry_in(Duration::from_millis(70));
+        let fault =
+            Fault::new(kit::Code::Exhausted, "slow down").retry_in(Duration::from_millis(70));
         let expected = r#"{"err":{"code":"rate_limited","fatal":false,"msg":"slow down","retry_ms":70},"id":4}"#;
         assert_eq!(text(err(Some(4), &fault)), expected);
         let fault = Fault::not_found("chat");
         assert!(text(err(None, &fault)).contains(r#""fatal":true"#));
         assert_eq!(text(ok(4, &json!({ "o": 1 }))), r#"{"id":4,"ok":{"o":1}}"#);
-        assert_eq!(text(ephemeral("ready", &json!({}))), r#"{"t":"ready","e":1,"d":{}}"#);
+        assert_eq!(
+            text(ephemeral("ready", &json!({}))),
+            r#"{"t":"ready","e":1,"d":{}}"#
+        );
     }
 }

@@ -73,9 +73,15 @@ impl Config {
         if self.commands_per_10s == 0 || self.command_burst == 0 {
             return Err("commands_per_10s and command_burst must be at least 1".to_owned());
         }
-        let is_origin = |origin: &String| origin.split_once("://").is_some_and(|(_, host)| !host.contains('/'));
+        let is_origin = |origin: &String| {
+            origin
+                .split_once("://")
+                .is_some_and(|(_, host)| !host.contains('/'))
+        };
         match self.origins.iter().find(|origin| !is_origin(origin)) {
-            Some(wrong) => Err(format!("`{wrong}` is not an origin such as https://chat.example")),
+            Some(wrong) => Err(format!(
+                "`{wrong}` is not an origin such as https://chat.example"
+            )),
             None => Ok(()),
         }
     }
@@ -90,23 +96,50 @@ pub struct Close {
 
 impl Close {
     /// Come back with resume.
-    pub const RESTART: Self = Self { code: 4001, reason: "restart" };
+    pub const RESTART: Self = Self {
+        code: 4001,
+        reason: "restart",
+    };
     /// The client does not read fast enough.
-    pub const TOO_SLOW: Self = Self { code: 4002, reason: "too slow" };
+    pub const TOO_SLOW: Self = Self {
+        code: 4002,
+        reason: "too slow",
+    };
     /// No sign of life.
-    pub const HEARTBEAT_LOST: Self = Self { code: 4003, reason: "heartbeat lost" };
+    pub const HEARTBEAT_LOST: Self = Self {
+        code: 4003,
+        reason: "heartbeat lost",
+    };
     /// The token has ended: refresh, then come back.
-    pub const TOKEN_EXPIRED: Self = Self { code: 4100, reason: "token expired" };
+    pub const TOKEN_EXPIRED: Self = Self {
+        code: 4100,
+        reason: "token expired",
+    };
     /// The streams begin anew: refresh, then come back.
-    pub const EPOCH_CHANGED: Self = Self { code: 4101, reason: "epoch changed" };
+    pub const EPOCH_CHANGED: Self = Self {
+        code: 4101,
+        reason: "epoch changed",
+    };
     /// The token is no good.
-    pub const BAD_TOKEN: Self = Self { code: 4200, reason: "bad token" };
+    pub const BAD_TOKEN: Self = Self {
+        code: 4200,
+        reason: "bad token",
+    };
     /// The login was ended.
-    pub const LOGIN_ENDED: Self = Self { code: 4201, reason: "login ended" };
+    pub const LOGIN_ENDED: Self = Self {
+        code: 4201,
+        reason: "login ended",
+    };
     /// A protocol that this server does not speak.
-    pub const UNKNOWN_PROTOCOL: Self = Self { code: 4203, reason: "protocol not known" };
+    pub const UNKNOWN_PROTOCOL: Self = Self {
+        code: 4203,
+        reason: "protocol not known",
+    };
     /// The person has too many connections.
-    pub const TOO_MANY: Self = Self { code: 4205, reason: "too many connections" };
+    pub const TOO_MANY: Self = Self {
+        code: 4205,
+        reason: "too many connections",
+    };
 
     /// The number on the wire.
     pub fn code(self) -> u16 {

@@ -101,9 +101,13 @@ impl<D: Dialogue> Driver<D> {
             if self.socket().is_aborted() {
                 return Poll::Ready(());
             }
-            let Ok(has_read) = self.read(context) else { return Poll::Ready(()) };
+            let Ok(has_read) = self.read(context) else {
+                return Poll::Ready(());
+            };
             let has_turned = self.take_turn(context);
-            let Ok(has_written) = self.write(context) else { return Poll::Ready(()) };
+            let Ok(has_written) = self.write(context) else {
+                return Poll::Ready(());
+            };
             if self.input == Input::Over && self.socket().is_finished() {
                 return Poll::Ready(());
             }
@@ -118,11 +122,18 @@ impl<D: Dialogue> Driver<D> {
 
     /// Reads once, unless enough waits for its turn already.
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        if self.input == Input::Over || self.inbox.len() >= INBOX || self.inbox_bytes >= INBOX_BYTES {
+        if self.inbox.len() >= INBOX || self.inbox_bytes >= INBOX_BYTES {
+            // Its signs of life are not seen because of us.
+            self.socket().heard();
+            return Ok(false);
+        }
+        if self.input == Input::Over {
             return Ok(false);
         }
         loop {
-            let Poll::Ready(ready) = self.stream.poll_read_ready(context) else { return Ok(false) };
+            let Poll::Ready(ready) = self.stream.poll_read_ready(context) else {
+                return Ok(false);
+            };
             ready?;
             let mut piece = [0; READ];
             match self.stream.try_read(&mut piece) {
@@ -188,14 +199,20 @@ impl<D: Dialogue> Driver<D> {
             if !self.connected.0.is_open() {
                 return false;
             }
-            let Some(mut dialogue) = dialogue.take() else { return false };
+            let Some(mut dialogue) = dialogue.take() else {
+                return false;
+            };
             self.turn = Turn::Busy(Box::pin(async move {
                 dialogue.turn(inbox).await;
                 dialogue
             }));
         }
-        let Turn::Busy(turn) = &mut self.turn else { return false };
-        let Poll::Ready(dialogue) = turn.as_mut().poll(context) else { return false };
+        let Turn::Busy(turn) = &mut self.turn else {
+            return false;
+        };
+        let Poll::Ready(dialogue) = turn.as_mut().poll(context) else {
+            return false;
+        };
         self.turn = Turn::Idle(Some(dialogue));
         true
     }
@@ -210,7 +227,12 @@ impl<D: Dialogue> Driver<D> {
                     self.batch = Vec::new();
                     return Ok(has_written);
                 }
-                self.connected.0.hub().metrics().frames_out.increment(self.batch.len() as u64);
+                self.connected
+                    .0
+                    .hub()
+                    .metrics()
+                    .frames_out
+                    .increment(self.batch.len() as u64);
             }
             match self.write_batch() {
                 Ok(written) => {
@@ -274,8 +296,16 @@ mod tests {
     /// bench:M1: what an idle connection costs beside its session, in bytes.
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Driver<Silent>>() <= 256, "the task: {}", size_of::<Driver<Silent>>());
-        assert!(size_of::<Socket>() <= 256, "the handle: {}", size_of::<Socket>());
+        assert!(
+            size_of::<Driver<Silent>>() <= 256,
+            "the task: {}",
+            size_of::<Driver<Silent>>()
+        );
+        assert!(
+            size_of::<Socket>() <= 256,
+            "the handle: {}",
+            size_of::<Socket>()
+        );
     }
 
     #[test]

@@ -115,8 +115,12 @@ impl Hub {
 
     /// Closes every connection for which `concerns` holds; returns how many.
     pub fn close_where(&self, concerns: impl Fn(&Socket) -> bool, close: Close) -> usize {
-        let sockets: Vec<_> =
-            self.sockets.iter().filter(|socket| concerns(socket)).map(|socket| socket.clone()).collect();
+        let sockets: Vec<_> = self
+            .sockets
+            .iter()
+            .filter(|socket| concerns(socket))
+            .map(|socket| socket.clone())
+            .collect();
         for socket in &sockets {
             socket.close(close);
         }
@@ -174,22 +178,37 @@ impl Hub {
     pub(crate) fn seat_address(self: &Arc<Self>, address: IpAddr) -> Result<AddressSeat, Fault> {
         if self.is_draining.load(Relaxed) || self.sockets.len() >= self.config.connections {
             self.metrics.refused("full");
-            let fault = Fault::new(Code::Unavailable, "no further connections are taken here; try again");
+            let fault = Fault::new(
+                Code::Unavailable,
+                "no further connections are taken here; try again",
+            );
             return Err(fault.retry_in(Duration::from_secs(5)));
         }
         let address = network(address);
-        if take_place(&self.addresses, address, self.config.unauthenticated_per_address) {
-            return Ok(AddressSeat { hub: self.clone(), address });
+        if take_place(
+            &self.addresses,
+            address,
+            self.config.unauthenticated_per_address,
+        ) {
+            return Ok(AddressSeat {
+                hub: self.clone(),
+                address,
+            });
         }
         self.metrics.refused("address_limit");
-        let fault = Fault::new(Code::Exhausted, "too many connections that have not said hello");
+        let fault = Fault::new(
+            Code::Exhausted,
+            "too many connections that have not said hello",
+        );
         Err(fault.retry_in(self.config.hello_timeout))
     }
 
     /// Whether one more connection of `user` may stay.
     pub(crate) fn seat_person(self: &Arc<Self>, user: Uuid) -> Option<PersonSeat> {
-        take_place(&self.people, user, self.config.connections_per_person)
-            .then(|| PersonSeat { hub: self.clone(), user })
+        take_place(&self.people, user, self.config.connections_per_person).then(|| PersonSeat {
+            hub: self.clone(),
+            user,
+        })
     }
 
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Connected {
@@ -304,7 +323,9 @@ impl Hub {
         let mut drained_by: Option<Instant> = None;
         loop {
             ticks.tick().await;
-            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            let now = u64::try_from(self.started.elapsed().as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1);
             self.now.store(now, Relaxed);
             while done + TICK_MS <= now {
                 done += TICK_MS;

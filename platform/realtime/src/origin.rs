@@ -15,14 +15,23 @@ pub(crate) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     if allowed.iter().any(|allowed| allowed == origin) {
         return true;
     }
-    let Some((scheme, origin_host)) = origin.split_once("://") else { return false };
+    let Some((scheme, origin_host)) = origin.split_once("://") else {
+        return false;
+    };
     let default_port = match scheme {
         "http" => ":80",
         "https" => ":443",
         _ => return false,
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let bare = |host: &str| {
+        host.strip_suffix(default_port)
+            .unwrap_or(host)
+            .to_ascii_lowercase()
+    };
     !host.is_empty() && bare(origin_host) == bare(host)
 }
 
@@ -42,7 +51,12 @@ mod tests {
     /// row:D16, threat:T14: the host itself or a listed origin, nothing that only looks like it.
     #[test]
     fn only_the_host_and_listed_origins_may_open_sockets() {
-        for origin in ["http://chat.example", "https://chat.example", "https://CHAT.example:443", "https://app.example"] {
+        for origin in [
+            "http://chat.example",
+            "https://chat.example",
+            "https://CHAT.example:443",
+            "https://app.example",
+        ] {
             assert!(allows("chat.example", origin), "{origin}");
         }
         assert!(allows("localhost:8080", "http://localhost:8080"));

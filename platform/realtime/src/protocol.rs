@@ -24,7 +24,11 @@ pub trait Service: Send + Sync + 'static {
     fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str>;
 
     /// Checks a token: `unauthorized`, `token_expired`, `session_ended`, or `unavailable`.
-    fn admit(&self, call: &Call, token: &str) -> impl Future<Output = Result<Identity, Fault>> + Send;
+    fn admit(
+        &self,
+        call: &Call,
+        token: &str,
+    ) -> impl Future<Output = Result<Identity, Fault>> + Send;
 
     /// Whether the login was ended, as far as is known at once.
     fn is_ended(&self, identity: &Identity) -> bool;
@@ -120,8 +124,18 @@ impl<S: Service> Protocol<S> {
         let hello_ms = u64::try_from(hub.config().hello_timeout.as_millis()).unwrap_or(u64::MAX);
         let until = hub.now().saturating_add(hello_ms);
         let bucket = Bucket::full(hub.config(), hub.now());
-        let stage = Stage::Greeting(Box::new(Greeting { identity, until, _seat: seat }));
-        Self { service, socket, bucket, refused: 0, stage }
+        let stage = Stage::Greeting(Box::new(Greeting {
+            identity,
+            until,
+            _seat: seat,
+        }));
+        Self {
+            service,
+            socket,
+            bucket,
+            refused: 0,
+            stage,
+        }
     }
 
     fn hub(&self) -> &Hub {
@@ -137,7 +151,10 @@ impl<S: Service> Protocol<S> {
     fn parse(&mut self, text: &str, commands: &mut Vec<Command>) {
         for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
             let parsed = Command::parse(line);
-            if let Err(wait) = self.bucket.take(self.socket.hub().config(), self.socket.hub().now()) {
+            if let Err(wait) = self
+                .bucket
+                .take(self.socket.hub().config(), self.socket.hub().now())
+            {
                 self.refused += 1;
                 self.hub().metrics().limited.increment(1);
                 let id = match parsed {
@@ -195,7 +212,9 @@ impl<S: Service> Protocol<S> {
     /// Handles `hello`: the token, the place of the person, then the service.
     async fn greet(&mut self, command: &Command) {
         let Stage::Greeting(greeting) = &mut self.stage else {
-            return self.socket.reply::<()>(command.id, Err(Fault::invalid("hello is said once")));
+            return self
+                .socket
+                .reply::<()>(command.id, Err(Fault::invalid("hello is said once")));
         };
         let most = self.socket.hub().config().subscriptions + 1;
         let hello = match command.content::<Hello>() {
@@ -233,7 +252,10 @@ impl<S: Service> Protocol<S> {
         let call = Call::internal("auth");
         let identity = call.run(self.service.admit(&call, &auth.token)).await?;
         if (identity.user, identity.login) != (open.identity.user, open.identity.login) {
-            return Err(Fault::new(Code::Forbidden, "the token belongs to another login"));
+            return Err(Fault::new(
+                Code::Forbidden,
+                "the token belongs to another login",
+            ));
         }
         open.is_warned = false;
         let expires_ms = identity.expires_ms;
@@ -255,15 +277,24 @@ impl<S: Service> Protocol<S> {
             Stage::Open(open) => {
                 let left_ms = self.socket.hub().remaining(&open.identity);
                 if left_ms <= 0 || self.service.is_ended(&open.identity) {
-                    let close = if left_ms <= 0 { Close::TOKEN_EXPIRED } else { Close::LOGIN_ENDED };
+                    let close = if left_ms <= 0 {
+                        Close::TOKEN_EXPIRED
+                    } else {
+                        Close::LOGIN_ENDED
+                    };
                     self.close(close);
                     return None;
                 }
                 if left_ms <= EXPIRY_WARNING_MS && !open.is_warned {
                     open.is_warned = true;
-                    self.socket.send(&ephemeral("auth.expiring", &json!({ "in_ms": left_ms })));
+                    self.socket
+                        .send(&ephemeral("auth.expiring", &json!({ "in_ms": left_ms })));
                 }
-                let wait_ms = if open.is_warned { left_ms } else { left_ms - EXPIRY_WARNING_MS };
+                let wait_ms = if open.is_warned {
+                    left_ms
+                } else {
+                    left_ms - EXPIRY_WARNING_MS
+                };
                 let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
                 let wish = open.session.tend().await;
                 Some(wish.map_or(wait, |wish| wish.min(wait)))
@@ -322,10 +353,21 @@ async fn welcome<S: Service>(
     socket.identify(&identity);
     // An end that came between the check of the token and now would be missed otherwise.
     if service.is_ended(&identity) {
-        return Err((Close::LOGIN_ENDED, Fault::new(Code::Unauthenticated, "the login was ended")));
+        return Err((
+            Close::LOGIN_ENDED,
+            Fault::new(Code::Unauthenticated, "the login was ended"),
+        ));
     }
-    let session = service.open(socket, hello).await.map_err(|fault| (close_for(&fault), fault))?;
-    Ok(Open { identity, is_warned: false, session, _seat: seat })
+    let session = service
+        .open(socket, hello)
+        .await
+        .map_err(|fault| (close_for(&fault), fault))?;
+    Ok(Open {
+        identity,
+        is_warned: false,
+        session,
+        _seat: seat,
+    })
 }
 
 /// The close code that tells the client what to do about a refused hello.

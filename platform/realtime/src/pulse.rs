@@ -35,22 +35,38 @@ pub(crate) enum Verdict {
 impl Pulse {
     /// The verdict at `now`, and when to look again at the latest.
     pub(crate) fn check(self, now: u64, config: &Config) -> (Verdict, u64) {
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let ms =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if self.close_by > 0 {
-            let verdict = if now >= self.close_by { Verdict::GiveUp } else { Verdict::Fine };
+            let verdict = if now >= self.close_by {
+                Verdict::GiveUp
+            } else {
+                Verdict::Fine
+            };
             return (verdict, self.close_by);
         }
-        let stall = if self.blocked > 0 { self.blocked + ms(config.stall_timeout) } else { u64::MAX };
+        let stall = if self.blocked > 0 {
+            self.blocked + ms(config.stall_timeout)
+        } else {
+            u64::MAX
+        };
         if now >= stall {
             return (Verdict::Stalled, now);
         }
         if self.asked > 0 && self.received < self.asked {
             let lost = self.asked + ms(config.heartbeat_timeout);
-            return if now >= lost { (Verdict::Lost, now) } else { (Verdict::Fine, lost.min(stall)) };
+            return if now >= lost {
+                (Verdict::Lost, now)
+            } else {
+                (Verdict::Fine, lost.min(stall))
+            };
         }
         let silent = self.sent + ms(config.heartbeat);
         if now >= silent {
-            (Verdict::Ask, (now + ms(config.heartbeat_timeout)).min(stall))
+            (
+                Verdict::Ask,
+                (now + ms(config.heartbeat_timeout)).min(stall),
+            )
         } else {
             (Verdict::Fine, silent.min(stall))
         }
@@ -68,24 +84,60 @@ mod tests {
     /// row:D14: 25 s of silence bring a heartbeat, 10 s without a sign of life end the connection.
     #[test]
     fn a_silent_connection_is_asked_and_then_given_up() {
-        let mut pulse = Pulse { sent: 1_000, received: 500, ..Pulse::default() };
+        let mut pulse = Pulse {
+            sent: 1_000,
+            received: 500,
+            ..Pulse::default()
+        };
         assert_eq!(check(pulse, 25_900), (Verdict::Fine, 26_000));
         assert_eq!(check(pulse, 26_000), (Verdict::Ask, 36_000));
         pulse.asked = 26_000;
         pulse.sent = 30_000;
-        assert_eq!(check(pulse, 35_900), (Verdict::Fine, 36_000), "what is sent meanwhile changes nothing");
+        assert_eq!(
+            check(pulse, 35_900),
+            (Verdict::Fine, 36_000),
+            "what is sent meanwhile changes nothing"
+        );
         assert_eq!(check(pulse, 36_000), (Verdict::Lost, 36_000));
         pulse.received = 26_000;
-        assert_eq!(check(pulse, 36_000), (Verdict::Fine, 55_000), "any frame is a sign of life");
+        assert_eq!(
+            check(pulse, 36_000),
+            (Verdict::Fine, 55_000),
+            "any frame is a sign of life"
+        );
     }
 
     /// row:D13: a client that takes nothing for 30 s is closed although it is otherwise alive.
     #[test]
     fn a_stalled_connection_is_found() {
-        let pulse = Pulse { sent: 10_000, received: 40_000, blocked: 10_000, ..Pulse::default() };
+        let pulse = Pulse {
+            sent: 10_000,
+            received: 40_000,
+            blocked: 10_000,
+            ..Pulse::default()
+        };
         assert_eq!(check(pulse, 20_000), (Verdict::Fine, 35_000));
-        assert_eq!(check(Pulse { asked: 35_000, ..pulse }, 39_000).1, 40_000);
+        assert_eq!(
+            check(
+                Pulse {
+                    asked: 35_000,
+                    ..pulse
+                },
+                39_000
+            )
+            .1,
+            40_000
+        );
         assert_eq!(check(pulse, 40_000), (Verdict::Stalled, 40_000));
-        assert_eq!(check(Pulse { close_by: 45_000, ..pulse }, 45_000), (Verdict::GiveUp, 45_000));
+        assert_eq!(
+            check(
+                Pulse {
+                    close_by: 45_000,
+                    ..pulse
+                },
+                45_000
+            ),
+            (Verdict::GiveUp, 45_000)
+        );
     }
 }

@@ -62,7 +62,12 @@ pub(crate) struct Pushed {
 
 impl Queue {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, limit, is_closed: false }
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+            limit,
+            is_closed: false,
+        }
     }
 
     /// Nothing waits and nothing is half written.
@@ -81,38 +86,65 @@ impl Queue {
 
     /// Something that may not be dropped.
     pub(crate) fn push_kept(&mut self, frame: &Frame) -> Result<Pushed, Refused> {
-        self.push_within(frame, self.limit).ok_or(if self.is_closed { Refused::Closed } else { Refused::Full })
+        self.push_within(frame, self.limit)
+            .ok_or(if self.is_closed {
+                Refused::Closed
+            } else {
+                Refused::Full
+            })
     }
 
     /// An event of a stream.
     pub(crate) fn push_event(&mut self, frame: &Frame) -> Result<Pushed, Crowded> {
-        let closed = Pushed { was_idle: false, dropped: 0 };
-        if self.is_closed { Ok(closed) } else { self.push_within(frame, self.limit / 2).ok_or(Crowded) }
+        let closed = Pushed {
+            was_idle: false,
+            dropped: 0,
+        };
+        if self.is_closed {
+            Ok(closed)
+        } else {
+            self.push_within(frame, self.limit / 2).ok_or(Crowded)
+        }
     }
 
     /// Something that soon loses its worth. With `replaces` it takes the place of the one that waits
     /// with the same value.
     pub(crate) fn push_ephemeral(&mut self, frame: &Frame, replaces: Option<u64>) -> Pushed {
         if self.is_closed {
-            return Pushed { was_idle: false, dropped: 1 };
+            return Pushed {
+                was_idle: false,
+                dropped: 1,
+            };
         }
         if replaces.is_some()
-            && let Some(old) = self.items.iter_mut().rfind(|item| item.kind == Kind::Ephemeral(replaces))
+            && let Some(old) = self
+                .items
+                .iter_mut()
+                .rfind(|item| item.kind == Kind::Ephemeral(replaces))
         {
             self.bytes = self.bytes - old.frame.len() + frame.wire_len();
             old.frame = frame.clone().into_bytes();
-            return Pushed { was_idle: false, dropped: 1 };
+            return Pushed {
+                was_idle: false,
+                dropped: 1,
+            };
         }
         let room = (self.limit / 4).saturating_sub(frame.wire_len());
         let mut dropped = 0;
         while self.bytes > room {
             let Some(oldest) = self.items.iter().position(|item| item.kind != Kind::Kept) else {
-                return Pushed { was_idle: false, dropped: dropped + 1 };
+                return Pushed {
+                    was_idle: false,
+                    dropped: dropped + 1,
+                };
             };
             self.remove(oldest);
             dropped += 1;
         }
-        Pushed { was_idle: self.append(frame, Kind::Ephemeral(replaces)), dropped }
+        Pushed {
+            was_idle: self.append(frame, Kind::Ephemeral(replaces)),
+            dropped,
+        }
     }
 
     /// The last frame; nothing is taken afterwards. Does nothing the second time.
@@ -156,13 +188,19 @@ impl Queue {
                 return None;
             }
         }
-        Some(Pushed { was_idle: self.append(frame, Kind::Kept), dropped })
+        Some(Pushed {
+            was_idle: self.append(frame, Kind::Kept),
+            dropped,
+        })
     }
 
     fn append(&mut self, frame: &Frame, kind: Kind) -> bool {
         let was_idle = self.bytes == 0;
         self.bytes += frame.wire_len();
-        self.items.push_back(Item { frame: frame.clone().into_bytes(), kind });
+        self.items.push_back(Item {
+            frame: frame.clone().into_bytes(),
+            kind,
+        });
         was_idle
     }
 
@@ -218,7 +256,11 @@ mod tests {
         assert!(queue.push_kept(&frame(b'k', 100)).is_ok());
         queue.push_ephemeral(&frame(b'a', 100), None);
         assert_eq!(queue.push_ephemeral(&frame(b'b', 100), None).dropped, 1);
-        assert_eq!(queue.push_ephemeral(&frame(b'c', 200), None).dropped, 2, "no room beside what is kept");
+        assert_eq!(
+            queue.push_ephemeral(&frame(b'c', 200), None).dropped,
+            2,
+            "no room beside what is kept"
+        );
         assert_eq!(take(&mut queue), b"k");
     }
 

@@ -135,13 +135,7 @@ impl Socket {
     /// [`Crowded`] when half of the queue is used: nothing was sent, and the whole stream has to lag.
     pub fn send_event(&self, frame: &Frame) -> Result<(), Crowded> {
         let pushed = self.queue.lock().push_event(frame);
-        match pushed {
-            Ok(pushed) => self.after(pushed),
-            Err(Crowded) => {
-                self.hub.metrics().lags.increment(1);
-                return Err(Crowded);
-            }
-        }
+        self.after(pushed.inspect_err(|Crowded| self.hub.metrics().lags.increment(1))?);
         Ok(())
     }
 
@@ -168,7 +162,11 @@ impl Socket {
     pub async fn room(&self) {
         std::future::poll_fn(|_| {
             let queue = self.queue.lock();
-            if queue.has_room() || queue.is_closed() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if queue.has_room() || queue.is_closed() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         })
         .await;
     }
@@ -203,7 +201,10 @@ impl Socket {
 
     fn after(&self, pushed: Pushed) {
         if pushed.dropped > 0 {
-            self.hub.metrics().dropped.increment(u64::from(pushed.dropped));
+            self.hub
+                .metrics()
+                .dropped
+                .increment(u64::from(pushed.dropped));
         }
         if pushed.was_idle {
             self.driver.wake();
@@ -250,7 +251,11 @@ impl Socket {
         let now = self.hub.now();
         let check_at = self.pulse().check(now, self.hub.config()).1;
         let mut timer = self.timer.lock();
-        let turn_at = if timer.turn_at > 0 { timer.turn_at } else { u64::MAX };
+        let turn_at = if timer.turn_at > 0 {
+            timer.turn_at
+        } else {
+            u64::MAX
+        };
         let at = Hub::tick_after(check_at.min(turn_at).max(now + 1));
         if timer.armed == 0 || timer.armed > at {
             timer.armed = at;

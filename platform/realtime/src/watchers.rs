@@ -25,7 +25,9 @@ pub struct Watchers<K: Eq + Hash, W = Socket> {
 
 impl<K: Eq + Hash, W> Default for Watchers<K, W> {
     fn default() -> Self {
-        Self { by_key: DashMap::new() }
+        Self {
+            by_key: DashMap::new(),
+        }
     }
 }
 
@@ -39,8 +41,12 @@ impl<K: Eq + Hash, W: Watcher> Watchers<K, W> {
 
     /// Takes a connection out; `true` when it was the last for `key`.
     pub fn unwatch(&self, key: K, watcher: &W) -> bool {
-        let Entry::Occupied(mut watchers) = self.by_key.entry(key) else { return false };
-        watchers.get_mut().retain(|other| other.id() != watcher.id());
+        let Entry::Occupied(mut watchers) = self.by_key.entry(key) else {
+            return false;
+        };
+        watchers
+            .get_mut()
+            .retain(|other| other.id() != watcher.id());
         let is_last = watchers.get().is_empty();
         if is_last {
             watchers.remove();
@@ -58,13 +64,18 @@ impl<K: Eq + Hash, W: Watcher> Watchers<K, W> {
     where
         K: Clone,
     {
-        self.by_key.iter().map(|entry| entry.key().clone()).collect()
+        self.by_key
+            .iter()
+            .map(|entry| entry.key().clone())
+            .collect()
     }
 
     /// Calls `tell` for each connection that watches `key`, and says how many there are; `tell` must not
     /// come back here.
     pub fn each(&self, key: &K, mut tell: impl FnMut(&Arc<W>)) -> usize {
-        let Some(watchers) = self.by_key.get(key) else { return 0 };
+        let Some(watchers) = self.by_key.get(key) else {
+            return 0;
+        };
         watchers.iter().for_each(&mut tell);
         watchers.len()
     }

@@ -1,1 +1,85 @@
-//! Not written yet.
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod app;
+mod metrics;
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{auth::Verifier, events::Topics};
+use eventlog::{EventLog, TopicSpec};
+use kit::{Clock, Fault, Ids, Node, OnFailure};
+use realtime::Hub;
+use serde::{Deserialize, Serialize};
+
+/// The settings of this service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Limits and times of the sockets.
+    pub sockets: realtime::Config,
+    /// A consumer that does not come back for so long loses its partitions.
+    #[serde(with = "kit::config::duration")]
+    pub session_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { sockets: realtime::Config::default(), session_timeout: Duration::from_secs(6) }
+    }
+}
+
+/// What this service stands on.
+pub struct Deps {
+    /// The event log.
+    pub log: Arc<dyn EventLog>,
+    /// The names of the topics.
+    pub topics: Arc<Topics>,
+    /// Checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// The name of this process at its sockets.
+    pub ids: Arc<dyn Ids>,
+    /// Unique among the replicas of this service, the same after a restart.
+    pub replica: Arc<str>,
+}
+
+/// The topics that this service uses, with `partitions` each.
+pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
+    vec![TopicSpec { name: topics.forward_message.as_str().into(), partitions }]
+}
+
+/// Starts the service on `node`. The topics exist.
+///
+/// # Errors
+/// A setting that cannot work.
+pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
+    metrics::describe();
+    let hub = Hub::start("ws-autoreply", config.sockets.clone(), deps.clock, deps.ids.as_ref(), node);
+    let hub = hub.map_err(|error| Fault::invalid(format!("ws-autoreply.sockets.{error}")))?;
+    let people = Arc::new(app::people::People::default());
+    let stop = node.token();
+    let tell = app::tell::Tell {
+        log: deps.log.clone(),
+        topics: deps.topics.clone(),
+        member: deps.replica,
+        session_timeout: config.session_timeout,
+        token: stop.clone(),
+    };
+    node.task("ws-autoreply tell", OnFailure::Restart, move || tell.clone().run());
+    let (this, behind, log, topics) = (people.clone(), hub.clone(), deps.log, deps.topics);
+    node.task("ws-autoreply lanes", OnFailure::Restart, move || {
+        let (this, token, behind) = (this.clone(), stop.clone(), behind.clone());
+        let (log, topics) = (log.clone(), topics.clone());
+        async move { this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token).await }
+    });
+    let this = people.clone();
+    node.ready("ws-autoreply lanes", move || {
+        let is_following = this.is_following();
+        async move { if is_following { Ok(()) } else { Err("the lanes are not followed".to_owned()) } }
+    });
+    let door = api::socket::Door { people, verifier: deps.verifier };
+    node.http(axum::Router::new().route("/ws/autoreply", realtime::door(hub, Arc::new(door))));
+    Ok(())
+}

@@ -43,7 +43,10 @@ pub struct Deps {
 /// The topics that this service uses, with `partitions` each.
 pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     [&topics.message_persist, &topics.forward_message]
-        .map(|name| TopicSpec { name: name.as_str().into(), partitions })
+        .map(|name| TopicSpec {
+            name: name.as_str().into(),
+            partitions,
+        })
         .into()
 }
 
@@ -53,8 +56,14 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start("ws-gateway", config.clone(), deps.clock, deps.ids.as_ref(), node)
-        .map_err(|wrong| Fault::invalid(format!("ws-gateway: {wrong}")))?;
+    let hub = Hub::start(
+        "ws-gateway",
+        config.clone(),
+        deps.clock,
+        deps.ids.as_ref(),
+        node,
+    )
+    .map_err(|wrong| Fault::invalid(format!("ws-gateway: {wrong}")))?;
     let topics = Arc::new(app::topics::Topics::default());
     let gateway = Arc::new(app::Gateway {
         hub: hub.clone(),
@@ -68,7 +77,10 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         is_following: AtomicBool::new(false),
     });
     start_tasks(&gateway, deps.cache, node);
-    node.http(Router::new().route("/ws/v1", realtime::door(hub, Arc::new(api::socket::Door(gateway)))));
+    node.http(Router::new().route(
+        "/ws/v1",
+        realtime::door(hub, Arc::new(api::socket::Door(gateway))),
+    ));
     Ok(())
 }
 
@@ -97,6 +109,12 @@ fn start_tasks(gateway: &Arc<app::Gateway>, cache: Arc<dyn Cache>, node: &Node) 
     let this = gateway.clone();
     node.ready("ws-gateway forward", move || {
         let is_following = this.is_following();
-        async move { if is_following { Ok(()) } else { Err("the forward topic is not followed".to_owned()) } }
+        async move {
+            if is_following {
+                Ok(())
+            } else {
+                Err("the forward topic is not followed".to_owned())
+            }
+        }
     });
 }

@@ -15,10 +15,19 @@ const APPEND_FAILURES: &str = "ws_gateway_append_failures_total";
 /// Tells the registry what the metrics mean.
 pub(crate) fn describe() {
     metrics::describe_counter!(SENT, "Messages of clients that were stored.");
-    metrics::describe_counter!(RECEIVED, "Messages handed to clients, the sender's own copy included.");
+    metrics::describe_counter!(
+        RECEIVED,
+        "Messages handed to clients, the sender's own copy included."
+    );
     metrics::describe_counter!(FORWARDED, "Records read from the forward topic.");
-    metrics::describe_counter!(HOLES, "Holes in streams that were filled from the database.");
-    metrics::describe_counter!(APPEND_FAILURES, "Appends that failed, with one or several sends.");
+    metrics::describe_counter!(
+        HOLES,
+        "Holes in streams that were filled from the database."
+    );
+    metrics::describe_counter!(
+        APPEND_FAILURES,
+        "Appends that failed, with one or several sends."
+    );
 }
 
 pub(crate) fn sent() {

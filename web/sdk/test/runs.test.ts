@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import type { Api } from '../api';
 import type { Run } from '../api-types';
+import { Assistant } from '../assistant';
+import { ApiError } from '../problem';
 import { RunBook, type RunView } from '../runs';
+import { initialState } from '../state';
 import { TestClock, World } from './world';
 
 const run = (state: Run['state'], text?: string): Run => ({
@@ -101,4 +105,41 @@ test('open_runs_are_read_when_the_socket_is_ready_and_reach_every_tab', async ()
     expect(tab.messenger.getState().runs.get('r')?.growing).toBe('A draft');
     expect(tab.messenger.getState().runs.get('q')?.growing).toBe('Hm');
   }
+});
+
+test('a_stale_draft_that_is_approved_makes_room_for_the_newer_one', async () => {
+  const { book: runs, state } = book();
+  const newer: Run = { ...run('held', 'A newer draft'), run: 'newer' };
+  const api = {
+    approve: () => Promise.reject(new ApiError(409, 'superseded', 'a newer message made this draft stale', undefined)),
+    openRuns: async () => [newer],
+  };
+  const taken: Run[] = [];
+  const host = {
+    api: api as unknown as Api,
+    makeKey: () => 'k',
+    runs,
+    state: () => initialState('ann'),
+    set: () => {},
+  };
+  const take = runs.take.bind(runs);
+  runs.take = (told) => {
+    taken.push(told);
+    take(told);
+  };
+  runs.take(run('held', 'A draft'));
+  const outcome = await new Assistant(host).approve({ ...run('held', 'A draft'), growing: 'A draft' }, undefined);
+  expect(outcome).toBe('superseded');
+  expect(state()).toBe('superseded');
+  expect(taken.at(-1)).toEqual(newer);
+});
+
+test('a_stale_draft_takes_the_newer_one_from_the_answer_when_it_is_there', async () => {
+  const { book: runs, state } = book();
+  const detail = JSON.stringify({ ...run('held', 'A newer draft'), run: 'newer' });
+  const api = { approve: () => Promise.reject(new ApiError(409, 'superseded', detail, undefined)) } as unknown as Api;
+  const host = { api, makeKey: () => 'k', runs, state: () => initialState('ann'), set: () => {} };
+  runs.take(run('held', 'A draft'));
+  await new Assistant(host).approve({ ...run('held', 'A draft'), growing: 'A draft' }, undefined);
+  expect(state()).toBe('superseded');
 });

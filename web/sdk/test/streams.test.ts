@@ -108,7 +108,6 @@ describe('when the server cannot replay', () => {
   });
 
   test('a_chat_that_is_no_longer_readable_disappears', async () => {
-    world.server.chats.get('x');
     world.server.tell({ t: 'chat.removed', d: { chat: 'x', o: 3 } });
     await world.clock.advance(10);
     expect(tab.messenger.getState().chats.has('x')).toBe(false);

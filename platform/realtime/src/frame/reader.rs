@@ -45,7 +45,13 @@ struct Header {
 impl Reader {
     /// A reader that accepts messages of at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, message: Vec::new(), fragments: 0, limit }
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            message: Vec::new(),
+            fragments: 0,
+            limit,
+        }
     }
 
     /// Takes what the network delivered; [`Reader::next`] is called until it has nothing more.
@@ -60,7 +66,9 @@ impl Reader {
     /// The next message or control frame, `None` when more bytes are needed.
     pub(crate) fn next(&mut self) -> Result<Option<Incoming>, Violation> {
         loop {
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
             let payload = &mut self.buffer[header.at..header.end];
             for (byte, mask) in payload.iter_mut().zip(header.mask.iter().cycle()) {
                 *byte ^= mask;
@@ -86,7 +94,9 @@ impl Reader {
     /// Checks the header as soon as it is there, the whole frame is waited for only if it is acceptable.
     fn header(&self) -> Result<Option<Header>, Violation> {
         let bytes = &self.buffer[self.start..];
-        let &[first, second, ..] = bytes else { return Ok(None) };
+        let &[first, second, ..] = bytes else {
+            return Ok(None);
+        };
         let (is_final, opcode) = (first & FIN != 0, first & 0x0F);
         if first & RESERVED != 0 {
             return Err(Violation::Protocol("a reserved bit is set"));
@@ -94,13 +104,23 @@ impl Reader {
         if second & 0x80 == 0 {
             return Err(Violation::Protocol("the frame is not masked"));
         }
-        let Some((len, at)) = payload_len(bytes, second & 0x7F)? else { return Ok(None) };
+        let Some((len, at)) = payload_len(bytes, second & 0x7F)? else {
+            return Ok(None);
+        };
         self.check(is_final, opcode, len)?;
-        let Some(mask) = bytes.get(at..at + 4) else { return Ok(None) };
+        let Some(mask) = bytes.get(at..at + 4) else {
+            return Ok(None);
+        };
         let mask = [mask[0], mask[1], mask[2], mask[3]];
         let at = self.start + at + 4;
         let end = at + len;
-        Ok((end <= self.buffer.len()).then_some(Header { is_final, opcode, mask, at, end }))
+        Ok((end <= self.buffer.len()).then_some(Header {
+            is_final,
+            opcode,
+            mask,
+            at,
+            end,
+        }))
     }
 
     fn check(&self, is_final: bool, opcode: u8, len: usize) -> Result<(), Violation> {
@@ -121,7 +141,9 @@ impl Reader {
             }
             BINARY => Err(Violation::Binary),
             CLOSE | PING | PONG if is_final && len <= MAX_CONTROL => Ok(()),
-            CLOSE | PING | PONG => Err(Violation::Protocol("a control frame is too long or in pieces")),
+            CLOSE | PING | PONG => Err(Violation::Protocol(
+                "a control frame is too long or in pieces",
+            )),
             _ => Err(Violation::Protocol("the opcode is not known")),
         }
     }
@@ -145,9 +167,13 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(usize, usize)>, Violat
         short => (u64::from(short), 2, 0),
     };
     if len < least || len > i64::MAX as u64 {
-        return Err(Violation::Protocol("the length is not written as it must be"));
+        return Err(Violation::Protocol(
+            "the length is not written as it must be",
+        ));
     }
-    usize::try_from(len).map(|len| Some((len, at))).map_err(|_| Violation::TooLarge)
+    usize::try_from(len)
+        .map(|len| Some((len, at)))
+        .map_err(|_| Violation::TooLarge)
 }
 
 fn take_frame(
@@ -168,7 +194,9 @@ fn take_frame(
                 std::mem::take(message)
             };
             *fragments = 0;
-            String::from_utf8(whole).map(|text| Some(Incoming::Text(text))).map_err(|_| Violation::NotUtf8)
+            String::from_utf8(whole)
+                .map(|text| Some(Incoming::Text(text)))
+                .map_err(|_| Violation::NotUtf8)
         }
         _ => {
             message.extend_from_slice(payload);
@@ -180,7 +208,11 @@ fn take_frame(
 
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Ok(None) } else { Err(Violation::Protocol("half a close code")) };
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(Violation::Protocol("half a close code"))
+        };
     };
     if std::str::from_utf8(reason).is_err() {
         return Err(Violation::NotUtf8);

@@ -3,21 +3,26 @@ use proptest::prelude::*;
 use super::{reader::*, *};
 
 /// A client's frame.
-pub(crate) fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len @ 0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),
         len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
+            frame.push(0xFE);
+            frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
         }
         len => {
-            frame.push(0x80 | 127);
+            frame.push(0xFF);
             frame.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
     frame.extend_from_slice(&mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
@@ -45,7 +50,7 @@ const MASK: [u8; 4] = [1, 2, 3, 4];
 #[test]
 fn each_way_to_break_the_protocol_has_its_close_code() {
     let unmasked = Frame::text(b"hi").into_bytes();
-    let mut long_form = vec![0x81, 0x80 | 126, 0, 5];
+    let mut long_form = vec![0x81, 0xFE, 0, 5];
     long_form.extend_from_slice(&[0; 9]);
     let table: Vec<(&str, Vec<u8>, u16)> = vec![
         ("unmasked", unmasked.to_vec(), 1002),
@@ -57,16 +62,36 @@ fn each_way_to_break_the_protocol_has_its_close_code() {
         ("ping in pieces", masked(0x09, b"", MASK), 1002),
         ("long ping", masked(0x89, &[0; 126], MASK), 1002),
         ("continuation first", masked(0x80, b"hi", MASK), 1002),
-        ("text in text", [masked(0x01, b"a", MASK), masked(0x81, b"b", MASK)].concat(), 1002),
+        (
+            "text in text",
+            [masked(0x01, b"a", MASK), masked(0x81, b"b", MASK)].concat(),
+            1002,
+        ),
         ("not utf-8", masked(0x81, &[0xFF], MASK), 1007),
         ("surrogate", masked(0x81, &[0xED, 0xA0, 0x80], MASK), 1007),
         ("length in the long form", long_form, 1002),
-        ("negative length", vec![0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002),
+        (
+            "negative length",
+            vec![0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0],
+            1002,
+        ),
         ("too large", vec![0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0, 1], 1009),
         ("half a close code", masked(0x88, &[3], MASK), 1002),
-        ("close code 1005", masked(0x88, &1005_u16.to_be_bytes(), MASK), 1002),
-        ("close code 999", masked(0x88, &999_u16.to_be_bytes(), MASK), 1002),
-        ("close reason not utf-8", masked(0x88, &[3, 0xE8, 0xFF], MASK), 1007),
+        (
+            "close code 1005",
+            masked(0x88, &1005_u16.to_be_bytes(), MASK),
+            1002,
+        ),
+        (
+            "close code 999",
+            masked(0x88, &999_u16.to_be_bytes(), MASK),
+            1002,
+        ),
+        (
+            "close reason not utf-8",
+            masked(0x88, &[3, 0xE8, 0xFF], MASK),
+            1007,
+        ),
     ];
     for (what, bytes, code) in table {
         assert_eq!(read(&bytes).map_err(Violation::code), Err(code), "{what}");
@@ -84,8 +109,12 @@ fn control_frames_may_stand_between_fragments() {
         masked(0x88, &4000_u16.to_be_bytes(), MASK),
     ]
     .concat();
-    let expected =
-        vec![Incoming::Ping(b"p".to_vec()), text("gr\u{fc}\u{df}e"), Incoming::Pong, Incoming::Close(Some(4000))];
+    let expected = vec![
+        Incoming::Ping(b"p".to_vec()),
+        text("gr\u{fc}\u{df}e"),
+        Incoming::Pong,
+        Incoming::Close(Some(4000)),
+    ];
     assert_eq!(read(&bytes), Ok(expected));
 }
 
@@ -102,16 +131,20 @@ fn fragments_are_bounded_in_number_and_in_all() {
     assert_eq!(reader.next(), Err(Violation::TooLarge));
 
     let mut reader = Reader::new(64 * 1024);
-    reader.push(&masked(0x01, &[b'a'; 40_000], MASK));
+    reader.push(&masked(0x01, &vec![b'a'; 40_000], MASK));
     assert_eq!(reader.next(), Ok(None));
-    reader.push(&masked(0x80, &[b'a'; 30_000], MASK)[..8]);
-    assert_eq!(reader.next(), Err(Violation::TooLarge), "refused by its header alone");
+    reader.push(&masked(0x80, &vec![b'a'; 30_000], MASK)[..8]);
+    assert_eq!(
+        reader.next(),
+        Err(Violation::TooLarge),
+        "refused by its header alone"
+    );
 }
 
 #[test]
 fn an_idle_reader_holds_no_memory() {
     let mut reader = Reader::new(64 * 1024);
-    let frame = masked(0x81, &[b'a'; 60_000], MASK);
+    let frame = masked(0x81, &vec![b'a'; 60_000], MASK);
     reader.push(&frame[..50_000]);
     assert_eq!(reader.next(), Ok(None));
     assert!(reader.held() <= 2 * 64 * 1024);
@@ -143,7 +176,11 @@ fn encode(messages: &[(String, Vec<usize>)]) -> Vec<u8> {
         let last = cuts.len();
         for (piece, to) in ends.enumerate() {
             let first = u8::from(piece == 0) | if piece == last { FIN } else { 0 };
-            bytes.extend(masked(first, &message.as_bytes()[from..to], [n as u8, 7, 99, 255]));
+            bytes.extend(masked(
+                first,
+                &message.as_bytes()[from..to],
+                [u8::try_from(n).unwrap(), 7, 99, 255],
+            ));
             from = to;
         }
     }

@@ -13,11 +13,31 @@ use crate::support::{Client, Door, eventually, in_time, token};
 #[tokio::test]
 async fn an_upgrade_is_refused_with_a_problem() {
     let door = Door::open("refusals", Config::default()).await;
-    assert_eq!(door.status_with("/ws", "origin", "https://evil.example").await, 403);
-    assert_eq!(door.status_with("/ws", "origin", &format!("http://{}", door.address)).await, 101);
-    assert_eq!(door.status_with("/ws?access_token=abc", "x-nothing", "1").await, 400);
-    assert_eq!(door.status_with("/ws", "authorization", "Bearer nonsense").await, 401);
-    assert_eq!(door.status_with("/ws", "authorization", "Bearer 1:1:9").await, 101);
+    assert_eq!(
+        door.status_with("/ws", "origin", "https://evil.example")
+            .await,
+        403
+    );
+    assert_eq!(
+        door.status_with("/ws", "origin", &format!("http://{}", door.address))
+            .await,
+        101
+    );
+    assert_eq!(
+        door.status_with("/ws?access_token=abc", "x-nothing", "1")
+            .await,
+        400
+    );
+    assert_eq!(
+        door.status_with("/ws", "authorization", "Bearer nonsense")
+            .await,
+        401
+    );
+    assert_eq!(
+        door.status_with("/ws", "authorization", "Bearer 1:1:9")
+            .await,
+        101
+    );
     assert_eq!(door.status_with("/nowhere", "x-nothing", "1").await, 404);
     assert_eq!(door.metric("ws_handshake_failures_total"), 3);
 }
@@ -26,15 +46,23 @@ async fn an_upgrade_is_refused_with_a_problem() {
 #[tokio::test]
 async fn hello_decides() {
     let door = Door::open("hello", Config::default()).await;
-    for (token, proto, code) in [("nonsense", 1, 4200), ("1:1:99999999999999", 2, 4203), ("1:1:5", 1, 4100)] {
+    for (token, proto, code) in [
+        ("nonsense", 1, 4200),
+        ("1:1:99999999999999", 2, 4203),
+        ("1:1:5", 1, 4100),
+    ] {
         let mut client = door.connect().await;
-        client.send(json!({ "t": "hello", "d": { "proto": proto, "token": token } }).to_string()).await;
+        client
+            .send(json!({ "t": "hello", "d": { "proto": proto, "token": token } }).to_string())
+            .await;
         assert_eq!(client.close_code().await, Some(code), "{token}");
     }
     let mut client = door.connect().await;
     client.send(r#"{"id":1,"t":"say"}"#).await;
     assert_eq!(client.next().await["err"]["code"], "unauthorized");
-    client.send(r#"{"id":2,"t":"hello","d":{"proto":"one"}}"#).await;
+    client
+        .send(r#"{"id":2,"t":"hello","d":{"proto":"one"}}"#)
+        .await;
     assert_eq!(client.next().await["err"]["code"], "bad_request");
     client.say_hello(7).await;
     assert_eq!(client.next().await["t"], "welcome");
@@ -93,7 +121,8 @@ async fn a_socket_ends_with_its_token() {
     let door = Door::open("expiry", Config::default()).await;
     let soon = door.hub.clock().now_ms() + 1_500;
     let mut ending = door.connect().await;
-    let hello = json!({ "t": "hello", "d": { "proto": 1, "token": format!("1:1:{soon}") } }).to_string();
+    let hello =
+        json!({ "t": "hello", "d": { "proto": 1, "token": format!("1:1:{soon}") } }).to_string();
     ending.send(hello.clone()).await;
     assert_eq!(ending.next().await["t"], "welcome");
     assert_eq!(ending.next().await["t"], "auth.expiring");
@@ -102,9 +131,17 @@ async fn a_socket_ends_with_its_token() {
     for _ in 0..2 {
         renewing.next().await;
     }
-    renewing.send(json!({ "id": 2, "t": "auth", "d": { "token": token(2) } }).to_string()).await;
-    assert_eq!(renewing.next().await["err"]["code"], "forbidden", "another login");
-    renewing.send(json!({ "id": 3, "t": "auth", "d": { "token": token(1) } }).to_string()).await;
+    renewing
+        .send(json!({ "id": 2, "t": "auth", "d": { "token": token(2) } }).to_string())
+        .await;
+    assert_eq!(
+        renewing.next().await["err"]["code"],
+        "forbidden",
+        "another login"
+    );
+    renewing
+        .send(json!({ "id": 3, "t": "auth", "d": { "token": token(1) } }).to_string())
+        .await;
     assert_eq!(renewing.next().await["id"], 3);
     assert_eq!(ending.close_code().await, Some(4100));
     renewing.send(r#"{"id":4,"t":"say"}"#).await;
@@ -116,7 +153,13 @@ async fn an_ended_login_closes_its_sockets() {
     let door = Door::open("ended", Config::default()).await;
     let (mut ended, mut other) = (door.hello(1).await, door.hello(2).await);
     let login = uuid::Uuid::from_u128(1);
-    assert_eq!(door.hub.close_where(|socket| socket.login() == Some(login), realtime::Close::LOGIN_ENDED), 1);
+    assert_eq!(
+        door.hub.close_where(
+            |socket| socket.login() == Some(login),
+            realtime::Close::LOGIN_ENDED
+        ),
+        1
+    );
     assert_eq!(ended.close_code().await, Some(4201));
     door.room.ended.lock().push(login);
     let mut again = door.connect().await;
@@ -128,7 +171,14 @@ async fn an_ended_login_closes_its_sockets() {
 
 #[tokio::test]
 async fn a_person_has_a_bounded_number_of_connections() {
-    let door = Door::open("people", Config { connections_per_person: 2, ..Config::default() }).await;
+    let door = Door::open(
+        "people",
+        Config {
+            connections_per_person: 2,
+            ..Config::default()
+        },
+    )
+    .await;
     let (first, _second) = (door.hello(1).await, door.hello(1).await);
     let mut third = door.connect().await;
     third.say_hello(1).await;
@@ -146,7 +196,9 @@ async fn a_flood_is_throttled() {
     let door = Door::open("flood", Config::default()).await;
     let (mut flooding, mut calm) = (door.hello(1).await, door.hello(2).await);
     for id in 2..60 {
-        flooding.send(format!(r#"{{"id":{id},"t":"nothing"}}"#)).await;
+        flooding
+            .send(format!(r#"{{"id":{id},"t":"nothing"}}"#))
+            .await;
     }
     let mut limited = 0;
     for _ in 2..60 {
@@ -157,7 +209,10 @@ async fn a_flood_is_throttled() {
             assert_eq!(answer["err"]["fatal"], false);
         }
     }
-    assert!((20..30).contains(&limited), "{limited} of 58 with a burst of 30");
+    assert!(
+        (20..30).contains(&limited),
+        "{limited} of 58 with a burst of 30"
+    );
     assert_eq!(door.metric("ws_rate_limited_total"), limited);
     calm.send(r#"{"id":2,"t":"say","d":1}"#).await;
     assert_eq!(calm.next().await["t"], "said");
@@ -168,12 +223,23 @@ async fn a_flood_is_throttled() {
 async fn malformed_frames_leave_the_connection_alive() {
     let door = Door::open("malformed", Config::default()).await;
     let mut client = door.hello(1).await;
-    for (bad, id) in [("{", json!(null)), (r#"{"id":5,"t":[]}"#, json!(5)), (r#"{"id":6}"#, json!(6)), ("\u{1F}", json!(null))] {
+    for (bad, id) in [
+        ("{", json!(null)),
+        (r#"{"id":5,"t":[]}"#, json!(5)),
+        (r#"{"id":6}"#, json!(6)),
+        ("\u{1F}", json!(null)),
+    ] {
         client.send(bad).await;
         let answer = client.next().await;
-        assert_eq!((&answer["id"], &answer["err"]["code"]), (&id, &json!("bad_request")), "{bad}");
+        assert_eq!(
+            (&answer["id"], &answer["err"]["code"]),
+            (&id, &json!("bad_request")),
+            "{bad}"
+        );
     }
-    client.send("{\"id\":7,\"t\":\"none\"}\n\n{\"id\":8,\"t\":\"say\",\"d\":1}\n{}").await;
+    client
+        .send("{\"id\":7,\"t\":\"none\"}\n\n{\"id\":8,\"t\":\"say\",\"d\":1}\n{}")
+        .await;
     assert_eq!(client.next().await["id"], 7);
     assert_eq!(client.next().await["t"], "said");
     assert_eq!(client.next().await["id"], 8);
@@ -184,7 +250,9 @@ async fn malformed_frames_leave_the_connection_alive() {
 async fn broken_frames_close_with_their_codes() {
     let door = Door::open("broken", Config::default()).await;
     let mut binary = door.hello(1).await;
-    futures_util::SinkExt::send(&mut binary.0, Message::binary(vec![1])).await.unwrap();
+    futures_util::SinkExt::send(&mut binary.0, Message::binary(vec![1]))
+        .await
+        .unwrap();
     assert_eq!(binary.close_code().await, Some(1003));
     let mut large = door.connect().await;
     large.send("a".repeat(70_000)).await;
@@ -193,7 +261,9 @@ async fn broken_frames_close_with_their_codes() {
     unmasked.write_all(&[0x81, 2, b'{', b'}']).await.unwrap();
     let mut rest = Vec::new();
     unmasked.shutdown().await.unwrap();
-    in_time("the close frame", unmasked.read_to_end(&mut rest)).await.unwrap();
+    in_time("the close frame", unmasked.read_to_end(&mut rest))
+        .await
+        .unwrap();
     assert_eq!(rest[0], 0x88);
     assert_eq!(rest[2..4], 1002_u16.to_be_bytes());
 }
@@ -216,7 +286,11 @@ pub(crate) async fn raw(door: &Door) -> tokio::net::TcpStream {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(in_time("the answer to the upgrade", stream.read_u8()).await.unwrap());
+        answer.push(
+            in_time("the answer to the upgrade", stream.read_u8())
+                .await
+                .unwrap(),
+        );
     }
     assert!(answer.starts_with(b"HTTP/1.1 101"));
     stream
@@ -226,7 +300,7 @@ pub(crate) async fn raw(door: &Door) -> tokio::net::TcpStream {
 /// is closed; everybody else gets everything.
 #[tokio::test]
 async fn a_slow_client_is_isolated_and_closed() {
-    const EVENTS: usize = 4_000;
+    const EVENTS: u64 = 4_000;
     let config = Config {
         stall_timeout: Duration::from_millis(1_500),
         queue_bytes: 256 * 1024,
@@ -242,16 +316,24 @@ async fn a_slow_client_is_isolated_and_closed() {
     });
     let text = "x".repeat(4_000);
     for n in 0..EVENTS {
-        door.room.event(&realtime::ephemeral("said", &json!({ "n": n, "text": text })));
+        door.room.event(&realtime::ephemeral(
+            "said",
+            &json!({ "n": n, "text": text }),
+        ));
         if n % 8 == 0 {
             tokio::task::yield_now().await;
             let door = &door;
-            let written = || door.metric("ws_frames_sent_total") as usize;
+            let written = || door.metric("ws_frames_sent_total");
             eventually("the quick one keeps up", || written() + 40 > n).await;
         }
     }
-    in_time("everything reaches the quick one", reading).await.unwrap();
-    assert!(door.room.lags.load(std::sync::atomic::Ordering::SeqCst) > 0, "its stream was told to lag");
+    in_time("everything reaches the quick one", reading)
+        .await
+        .unwrap();
+    assert!(
+        door.room.lags.load(std::sync::atomic::Ordering::SeqCst) > 0,
+        "its stream was told to lag"
+    );
     let hub = door.hub.clone();
     eventually("the slow one is given up", || hub.is_empty()).await;
     assert_eq!(door.metric("ws_slow_closes_total"), 1);
@@ -261,7 +343,14 @@ async fn a_slow_client_is_isolated_and_closed() {
 /// row:D13: when not even answers fit, the connection is closed at once with 4002.
 #[tokio::test]
 async fn a_full_queue_closes_with_4002() {
-    let door = Door::open("full", Config { queue_bytes: 256 * 1024, ..Config::default() }).await;
+    let door = Door::open(
+        "full",
+        Config {
+            queue_bytes: 256 * 1024,
+            ..Config::default()
+        },
+    )
+    .await;
     let mut client = Client(door.hello(1).await.0);
     let frame = Frame::text("y".repeat(10_000).as_bytes());
     for _ in 0..5_000 {

@@ -28,7 +28,8 @@ async fn a_burst_leaves_in_few_writes() {
     let mut client = door.hello(1).await;
     let before = door.metric("ws_writes_total");
     for n in 0..EVENTS {
-        door.room.event(&realtime::ephemeral("said", &json!({ "n": n })));
+        door.room
+            .event(&realtime::ephemeral("said", &json!({ "n": n })));
     }
     for n in 0..EVENTS {
         assert_eq!(client.next().await["d"]["n"], n);
@@ -58,7 +59,10 @@ async fn a_stop_says_bye_and_closes_with_4001() {
     let mut client = door.hello(1).await;
     door.begin_stop();
     let bye = client.next().await;
-    assert_eq!((&bye["t"], &bye["d"]["why"]), (&json!("bye"), &json!("drain")));
+    assert_eq!(
+        (&bye["t"], &bye["d"]["why"]),
+        (&json!("bye"), &json!("drain"))
+    );
     assert!(bye["d"]["retry_ms"][0].as_u64() < bye["d"]["retry_ms"][1].as_u64());
     assert_eq!(client.close_code().await, Some(4001));
     drop(client);

@@ -18,7 +18,8 @@ use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{
-        Message, client::IntoClientRequest as _,
+        Message,
+        client::IntoClientRequest as _,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
@@ -28,7 +29,9 @@ use uuid::Uuid;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 /// Waits until `holds`.
@@ -73,16 +76,26 @@ impl Service for RoomDoor {
     type Session = InRoom;
 
     fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
+        headers
+            .get("authorization")?
+            .to_str()
+            .ok()?
+            .strip_prefix("Bearer ")
     }
 
     async fn admit(&self, _: &Call, token: &str) -> Result<Identity, Fault> {
         let refused = || Fault::new(Code::Unauthenticated, "the token is not valid");
-        let mut parts = token.split(':').map(|part| part.parse::<u128>().map_err(|_| refused()));
+        let mut parts = token
+            .split(':')
+            .map(|part| part.parse::<u128>().map_err(|_| refused()));
         let mut next = || parts.next().unwrap_or_else(|| Err(refused()));
         let (user, login, expires) = (next()?, next()?, next()?);
         let expires_ms = i64::try_from(expires).map_err(|_| refused())?;
-        Ok(Identity { user: Uuid::from_u128(user), login: Uuid::from_u128(login), expires_ms })
+        Ok(Identity {
+            user: Uuid::from_u128(user),
+            login: Uuid::from_u128(login),
+            expires_ms,
+        })
     }
 
     fn is_ended(&self, identity: &Identity) -> bool {
@@ -92,7 +105,10 @@ impl Service for RoomDoor {
     async fn open(&self, socket: &Arc<Socket>, _: Hello) -> Result<InRoom, Fault> {
         self.0.people.watch((), socket);
         socket.send(&socket.hub().welcome(socket, &json!({})));
-        Ok(InRoom { room: self.0.clone(), socket: socket.clone() })
+        Ok(InRoom {
+            room: self.0.clone(),
+            socket: socket.clone(),
+        })
     }
 }
 
@@ -144,7 +160,14 @@ impl Door {
         let served = tokio::spawn(node.serve(async {
             let _ = stopped.await;
         }));
-        Self { address, hub, room, name, stop: Some(stop), served }
+        Self {
+            address,
+            hub,
+            room,
+            name,
+            stop: Some(stop),
+            served,
+        }
     }
 
     /// Tells the node to stop; [`Door::closed`] waits for it.
@@ -155,31 +178,48 @@ impl Door {
     }
 
     pub(crate) async fn closed(self) {
-        in_time("the node stops", self.served).await.unwrap().unwrap();
+        in_time("the node stops", self.served)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// The value of a metric of this door.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let label = format!("door=\"{}\"", self.name);
         let text = kit::telemetry::metrics().render();
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(&label));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(&label));
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws", self.address)).await.unwrap();
+        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws", self.address))
+            .await
+            .unwrap();
         Client(socket)
     }
 
     /// Status of an upgrade with one more header.
     pub(crate) async fn status_with(&self, path: &str, name: &'static str, value: &str) -> u16 {
-        let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
+        let mut request = format!("ws://{}{path}", self.address)
+            .into_client_request()
+            .unwrap();
         request.headers_mut().insert(name, value.parse().unwrap());
         match tokio_tungstenite::connect_async(request).await {
             Ok((_, response)) => response.status().as_u16(),
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
-                let kind = response.headers().get("content-type").map(|kind| kind.as_bytes().to_vec());
-                assert_eq!(kind.as_deref(), Some(b"application/problem+json".as_slice()));
+                let kind = response
+                    .headers()
+                    .get("content-type")
+                    .map(|kind| kind.as_bytes().to_vec());
+                assert_eq!(
+                    kind.as_deref(),
+                    Some(b"application/problem+json".as_slice())
+                );
                 response.status().as_u16()
             }
             Err(error) => panic!("{error}"),
@@ -212,7 +252,9 @@ impl Client {
     }
 
     pub(crate) async fn message(&mut self) -> Option<Message> {
-        in_time("a message", self.0.next()).await.map(|message| message.unwrap_or(Message::Close(None)))
+        in_time("a message", self.0.next())
+            .await
+            .map(|message| message.unwrap_or(Message::Close(None)))
     }
 
     pub(crate) async fn next(&mut self) -> Value {
@@ -226,7 +268,9 @@ impl Client {
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match self.message().await {
-                Some(Message::Close(Some(CloseFrame { code, .. }))) => return Some(CloseCode::into(code)),
+                Some(Message::Close(Some(CloseFrame { code, .. }))) => {
+                    return Some(CloseCode::into(code));
+                }
                 Some(Message::Close(None)) | None => return None,
                 Some(_) => {}
             }

@@ -91,11 +91,14 @@ async fn pieces_arrive_while_the_text_is_written() {
 async fn calls_of_one_thread_wait_for_each_other() {
     for world in worlds(Config { concurrency: 4, ..quick() }).await {
         let service = world.start().await;
-        world.script.close();
-        let mut runs = Vec::new();
+        let mut bound = Vec::new();
         for _ in 0..8 {
             let (chat, ann) = (chat_id(), person());
-            let thread = world.bind(chat, ann, BindingMode::Advice).await;
+            bound.push((chat, ann, world.bind(chat, ann, BindingMode::Advice).await));
+        }
+        world.script.close();
+        let mut runs = Vec::new();
+        for (chat, ann, thread) in bound {
             for _ in 0..3 {
                 runs.push((ann, world.ask(chat, thread, ann, None).await));
             }

@@ -99,13 +99,23 @@ impl Talk {
 
     /// Answers, then replays, then lets the stream flow.
     async fn subscribe(&mut self, command: &Command) -> Result<(), Fault> {
-        let Sub { s: Stream(chat), since } = command.content()?;
+        let Sub {
+            s: Stream(chat),
+            since,
+        } = command.content()?;
         self.prune_streams();
         let most = self.link.socket.hub().config().subscriptions;
         if self.streams.len() >= most && !self.streams.contains(&chat) {
-            return Err(Fault::new(Code::Exhausted, format!("at most {most} streams can be subscribed")));
+            return Err(Fault::new(
+                Code::Exhausted,
+                format!("at most {most} streams can be subscribed"),
+            ));
         }
-        let attached = self.gateway.replay.attach(&self.link, chat, since.as_ref()).await?;
+        let attached = self
+            .gateway
+            .replay
+            .attach(&self.link, chat, since.as_ref())
+            .await?;
         let recovered = attached.replayed.is_some();
         let answer = json!({
             "e": attached.e,
@@ -115,7 +125,9 @@ impl Talk {
         });
         self.link.socket.reply(command.id, Ok(answer));
         if let Some(why) = attached.why {
-            self.link.socket.send(&event::gap(chat, &attached.e, attached.o, why));
+            self.link
+                .socket
+                .send(&event::gap(chat, &attached.e, attached.o, why));
             return Ok(());
         }
         if !self.streams.contains(&chat) {
@@ -128,7 +140,8 @@ impl Talk {
     /// Forgets subscriptions that have ended by themselves.
     fn prune_streams(&mut self) {
         let (topics, link) = (&self.gateway.topics, &self.link);
-        self.streams.retain(|chat| topics.position(*chat, link).is_some());
+        self.streams
+            .retain(|chat| topics.position(*chat, link).is_some());
     }
 
     fn unsubscribe(&mut self, command: &Command) -> Result<Value, Fault> {
@@ -139,12 +152,24 @@ impl Talk {
     }
 
     async fn pull(&self, command: &Command) -> Result<(), Fault> {
-        let Pull { s: Stream(chat), e, after, limit } = command.content()?;
+        let Pull {
+            s: Stream(chat),
+            e,
+            after,
+            limit,
+        } = command.content()?;
         let (replay, call) = (&self.gateway.replay, Call::internal("pull"));
         let limit = limit.clamp(1, MAX_PAGE);
-        let events = replay.message.events(&call, self.link.user, chat, after, limit);
+        let events = replay
+            .message
+            .events(&call, self.link.user, chat, after, limit);
         let page = replay.read(&call, events).await?;
-        let mut pulled = Pulled { events: Vec::new(), e: &page.head.e, o: page.head.o, more: page.more };
+        let mut pulled = Pulled {
+            events: Vec::new(),
+            e: &page.head.e,
+            o: page.head.o,
+            more: page.more,
+        };
         let is_same_epoch = page.head.e == e && after <= page.head.o;
         if is_same_epoch {
             let most = self.link.socket.hub().config().queue_bytes / PULL_PART;
@@ -155,30 +180,43 @@ impl Talk {
                     pulled.more = true;
                     break;
                 }
-                pulled.events.push(serde_json::from_slice(frame).map_err(Fault::internal)?);
+                pulled
+                    .events
+                    .push(serde_json::from_slice(frame).map_err(Fault::internal)?);
             }
         }
         self.link.socket.room().await;
         self.link.socket.reply(command.id, Ok(&pulled));
         if !is_same_epoch {
-            self.link.socket.send(&event::gap(chat, &page.head.e, page.head.o, Why::Epoch));
+            self.link
+                .socket
+                .send(&event::gap(chat, &page.head.e, page.head.o, Why::Epoch));
         }
         Ok(())
     }
 
     async fn mark(&self, command: &Command) -> Result<Value, Fault> {
-        let Mark { chat, delivered, read } = command.content()?;
+        let Mark {
+            chat,
+            delivered,
+            read,
+        } = command.content()?;
         let (replay, call) = (&self.gateway.replay, Call::internal("mark"));
-        let marks = replay.message.mark(&call, self.link.user, chat, delivered, read);
+        let marks = replay
+            .message
+            .mark(&call, self.link.user, chat, delivered, read);
         Ok(json!(replay.read(&call, marks).await?))
     }
 
     async fn follow_run(&self, command: &Command) -> Result<Value, Fault> {
         let OfRun { run } = command.content()?;
         let call = Call::internal("ai.follow");
-        let so_far = call.run(self.ai()?.follow(&call, self.link.user, run)).await?;
+        let so_far = call
+            .run(self.ai()?.follow(&call, self.link.user, run))
+            .await?;
         if let Some(so_far) = so_far {
-            self.link.hint(&realtime::ephemeral(frames::AI_SNAP, &so_far), None);
+            self.link
+                .hint(&realtime::ephemeral(frames::AI_SNAP, &so_far), None);
         }
         Ok(json!({}))
     }
@@ -186,7 +224,10 @@ impl Talk {
     async fn cancel_run(&self, command: &Command) -> Result<Value, Fault> {
         let OfRun { run } = command.content()?;
         let call = Call::internal("ai.cancel");
-        Ok(json!(call.run(self.ai()?.cancel(&call, self.link.user, run)).await?))
+        Ok(json!(
+            call.run(self.ai()?.cancel(&call, self.link.user, run))
+                .await?
+        ))
     }
 
     fn ai(&self) -> Result<&AiClient, Fault> {

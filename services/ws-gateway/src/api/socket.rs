@@ -56,7 +56,11 @@ impl Service for Door {
 
     async fn admit(&self, call: &Call, token: &str) -> Result<Identity, Fault> {
         let caller = self.0.verifier.verify(call, token).await?;
-        Ok(Identity { user: caller.user.0, login: caller.session.0, expires_ms: caller.expires_ms })
+        Ok(Identity {
+            user: caller.user.0,
+            login: caller.session.0,
+            expires_ms: caller.expires_ms,
+        })
     }
 
     fn is_ended(&self, identity: &Identity) -> bool {
@@ -64,15 +68,23 @@ impl Service for Door {
     }
 
     async fn open(&self, socket: &Arc<Socket>, hello: Hello) -> Result<Talk, Fault> {
-        let user = socket.user().map(UserId).ok_or_else(|| Fault::internal("hello without a person"))?;
+        let user = socket
+            .user()
+            .map(UserId)
+            .ok_or_else(|| Fault::internal("hello without a person"))?;
         if !self.0.is_following() {
-            return Err(Fault::new(Code::Unavailable, "this server is not ready; come back"));
+            return Err(Fault::new(
+                Code::Unavailable,
+                "this server is not ready; come back",
+            ));
         }
         let mut talk = Talk::new(self.0.clone(), socket.clone(), user);
         talk.watch_own_chats().await?;
         let resumed = talk.resume(hello.resume).await?;
-        let mut streams: BTreeMap<String, Value> =
-            resumed.iter().map(|(chat, attached)| (stream(*chat), status(attached))).collect();
+        let mut streams: BTreeMap<String, Value> = resumed
+            .iter()
+            .map(|(chat, attached)| (stream(*chat), status(attached)))
+            .collect();
         let own = String::from_utf8_lossy(&user_key(user)).into_owned();
         streams.insert(own, json!({ "recovered": false }));
         socket.send(&socket.hub().welcome(socket, &streams));
@@ -89,7 +101,8 @@ impl Service for Door {
 
 /// What `welcome` says of one stream.
 fn status(attached: &Attached) -> Value {
-    let mut status = json!({ "recovered": attached.why.is_none(), "e": attached.e, "o": attached.o });
+    let mut status =
+        json!({ "recovered": attached.why.is_none(), "e": attached.e, "o": attached.o });
     match attached.why {
         Some(why) => status["why"] = json!(why),
         None => status["n"] = json!(attached.replayed.unwrap_or(0)),
@@ -102,7 +115,13 @@ impl Talk {
         let link = Link::new(socket, user);
         gateway.people.join(&link);
         let positions_at = Instant::now() + POSITIONS_EVERY;
-        Self { gateway, link, streams: Vec::new(), sending: Sending::default(), positions_at }
+        Self {
+            gateway,
+            link,
+            streams: Vec::new(),
+            sending: Sending::default(),
+            positions_at,
+        }
     }
 
     /// Changes that come while the list is read are taken in as well: the person is joined already.
@@ -129,14 +148,19 @@ impl Talk {
             .collect();
         let mut resumed = Vec::with_capacity(wanted.len());
         for some in wanted.chunks(ATTACH_AT_ONCE) {
-            let attaching = some.iter().map(|(chat, at)| self.gateway.replay.attach(&self.link, *chat, Some(at)));
+            let attaching = some
+                .iter()
+                .map(|(chat, at)| self.gateway.replay.attach(&self.link, *chat, Some(at)));
             let attached = futures_util::future::join_all(attaching).await;
             for ((chat, _), attached) in some.iter().zip(attached) {
                 let attached = match attached {
                     Ok(attached) => attached,
-                    Err(fault) if fault.is(Code::NotFound) => {
-                        Attached { e: String::new(), o: 0, replayed: None, why: Some(Why::Access) }
-                    }
+                    Err(fault) if fault.is(Code::NotFound) => Attached {
+                        e: String::new(),
+                        o: 0,
+                        replayed: None,
+                        why: Some(Why::Access),
+                    },
                     Err(fault) => return Err(fault),
                 };
                 if attached.why.is_none() {
@@ -185,7 +209,10 @@ impl Talk {
             position.is_some()
         });
         if !positions.is_empty() {
-            self.link.hint(&realtime::ephemeral("pos", &positions), Some(event::key("pos", &())));
+            self.link.hint(
+                &realtime::ephemeral("pos", &positions),
+                Some(event::key("pos", &())),
+            );
         }
     }
 }
@@ -213,7 +240,11 @@ impl Session for Talk {
             self.tell_positions();
         }
         let mut wake = (!self.streams.is_empty()).then_some(self.positions_at);
-        wake = wake.into_iter().chain(expiry).chain(has_holes.then(|| now + RETRY)).min();
+        wake = wake
+            .into_iter()
+            .chain(expiry)
+            .chain(has_holes.then(|| now + RETRY))
+            .min();
         wake.map(|at| at.saturating_duration_since(now))
     }
 }

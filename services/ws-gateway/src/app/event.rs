@@ -48,16 +48,26 @@ impl News {
     /// Reads a frame whose head is parsed already.
     pub(crate) fn of(head: &Head<'_>, bytes: &[u8]) -> Self {
         if let Some(o) = head.o {
-            return Self::Event(Event { o, frame: Frame::text(bytes), kind: kind(head) });
+            return Self::Event(Event {
+                o,
+                frame: Frame::text(bytes),
+                kind: kind(head),
+            });
         }
         match head.t.as_ref() {
             frames::ANSWER => Self::Internal,
             frames::MARKS => {
                 let marks = head.content::<Marks>().ok();
                 let replaces = marks.map(|marks| key(frames::MARKS, &(marks.chat, marks.user)));
-                Self::Passing { frame: Frame::text(bytes), replaces }
+                Self::Passing {
+                    frame: Frame::text(bytes),
+                    replaces,
+                }
             }
-            _ => Self::Passing { frame: Frame::text(bytes), replaces: None },
+            _ => Self::Passing {
+                frame: Frame::text(bytes),
+                replaces: None,
+            },
         }
     }
 }
@@ -86,8 +96,12 @@ fn kind(head: &Head<'_>) -> Kind {
         user: UserId,
     }
     match head.t.as_ref() {
-        frames::MSG_NEW => head.content::<Numbered>().map_or(Kind::Other, |message| Kind::Message(message.seq)),
-        frames::MEMBER_LEFT => head.content::<Left>().map_or(Kind::Other, |left| Kind::Left(left.user)),
+        frames::MSG_NEW => head
+            .content::<Numbered>()
+            .map_or(Kind::Other, |message| Kind::Message(message.seq)),
+        frames::MEMBER_LEFT => head
+            .content::<Left>()
+            .map_or(Kind::Other, |left| Kind::Left(left.user)),
         _ => Kind::Other,
     }
 }
@@ -118,7 +132,10 @@ pub(crate) enum Why {
 
 /// The replay is not possible: history has to be read over HTTP.
 pub(crate) fn gap(chat: ChatId, e: &str, o: i64, why: Why) -> Frame {
-    realtime::ephemeral("gap", &json!({ "s": stream(chat), "e": e, "o": o, "why": why }))
+    realtime::ephemeral(
+        "gap",
+        &json!({ "s": stream(chat), "e": e, "o": o, "why": why }),
+    )
 }
 
 /// Nothing more is pushed for a chat, because the client does not keep up.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use contracts::frames::Lane;
-use kit::{BoxError, CancellationToken};
+use eventlog::Error;
+use kit::{Backoff, BoxError, CancellationToken};
 use tokio::time::MissedTickBehavior;
 
 use super::Gateway;
@@ -26,6 +27,8 @@ impl Gateway {
     pub(crate) async fn follow_forward(&self, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tail = self.log.tail(&self.names.forward_message).await?;
         self.is_following.store(true, Release);
+        let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut backoff = waits();
         let failure = loop {
             let records = tokio::select! {
                 records = tail.next(BATCH) => records,
@@ -33,13 +36,23 @@ impl Gateway {
             };
             let records = match records {
                 Ok(records) => records,
+                // The place is kept: what happens meanwhile comes later.
+                Err(Error::Unavailable(why)) => {
+                    tracing::warn!(why, "the forward topic cannot be read; trying again");
+                    stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait()))
+                        .await;
+                    continue;
+                }
                 Err(error) => break error,
             };
+            backoff = waits();
             metrics::forwarded(records.len());
             for record in &records {
                 match Lane::parse(&record.key) {
                     Some(Lane::Chat(chat)) => self.topics.deliver(chat, &record.value),
-                    Some(Lane::User(user)) => self.people.deliver(user, &record.value, &self.topics),
+                    Some(Lane::User(user)) => {
+                        self.people.deliver(user, &record.value, &self.topics)
+                    }
                     None => {}
                 }
             }

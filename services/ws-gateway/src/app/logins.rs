@@ -18,10 +18,16 @@ pub(crate) async fn close_ended(
             () = stop.cancelled() => return Ok(()),
         };
         match news {
-            Ok(session) => hub.close_where(|socket| socket.login() == Some(session.0), Close::LOGIN_ENDED),
+            Ok(session) => hub.close_where(
+                |socket| socket.login() == Some(session.0),
+                Close::LOGIN_ENDED,
+            ),
             Err(RecvError::Lagged(_)) => {
                 let is_ended = |login| verifier.is_revoked(SessionId(login));
-                hub.close_where(|socket| socket.login().is_some_and(is_ended), Close::LOGIN_ENDED)
+                hub.close_where(
+                    |socket| socket.login().is_some_and(is_ended),
+                    Close::LOGIN_ENDED,
+                )
             }
             Err(RecvError::Closed) => return Ok(()),
         };

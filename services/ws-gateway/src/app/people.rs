@@ -56,7 +56,9 @@ impl People {
             .flatten();
         self.links.each(&user, |link| {
             match &change {
-                Some(added) if head.t == frames::CHAT_ADDED => topics.own(added.chat, link, 0, added.o),
+                Some(added) if head.t == frames::CHAT_ADDED => {
+                    topics.own(added.chat, link, 0, added.o)
+                }
                 Some(removed) => topics.disown(removed.chat, link, removed.o),
                 None => {}
             }
@@ -66,7 +68,11 @@ impl People {
 
     /// Follows the channels of connected people in the cache for as long as the node runs. Without the
     /// cache nothing is lost but what nobody may depend on.
-    pub(crate) async fn follow(&self, cache: &dyn Cache, stop: CancellationToken) -> Result<(), BoxError> {
+    pub(crate) async fn follow(
+        &self,
+        cache: &dyn Cache,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             if let Ok(mut subscriber) = cache.subscriber().await {
@@ -88,7 +94,9 @@ impl People {
 
     async fn receive(&self, subscriber: &mut dyn Subscriber) {
         while let Some((channel, payload)) = subscriber.next().await {
-            let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else { continue };
+            let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else {
+                continue;
+            };
             let frame = Frame::text(&payload);
             self.links.each(&user, |link| link.hint(&frame, None));
         }
@@ -102,7 +110,11 @@ impl People {
             for user in changed {
                 let channel = format!("u:{user}");
                 let is_here = self.links.is_watched(&user);
-                let done = if is_here { handle.add(&channel).await } else { handle.remove(&channel).await };
+                let done = if is_here {
+                    handle.add(&channel).await
+                } else {
+                    handle.remove(&channel).await
+                };
                 if done.is_err() {
                     return;
                 }

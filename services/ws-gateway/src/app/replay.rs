@@ -45,7 +45,11 @@ pub(crate) struct Attached {
 
 impl Replay {
     pub(crate) fn new(message: MessageClient, topics: Arc<Topics>) -> Self {
-        Self { message, topics, reads: Semaphore::new(MAX_READS) }
+        Self {
+            message,
+            topics,
+            reads: Semaphore::new(MAX_READS),
+        }
     }
 
     /// Subscribes: from now on what happens is kept, and [`Replay::catch_up`] makes it flow.
@@ -60,7 +64,9 @@ impl Replay {
     ) -> Result<Attached, Fault> {
         self.topics.subscribe(chat, link);
         let call = Call::internal("subscribe");
-        let at = self.read(&call, self.message.attach(&call, link.user, chat)).await;
+        let at = self
+            .read(&call, self.message.attach(&call, link.user, chat))
+            .await;
         let at = at.inspect_err(|_| self.topics.unsubscribe(chat, link))?;
         self.topics.attached(chat, link, &at);
         let (e, o) = (at.head.e, at.head.o);
@@ -73,10 +79,21 @@ impl Replay {
         };
         if why.is_some() {
             self.topics.unsubscribe(chat, link);
-            return Ok(Attached { e, o, replayed: None, why });
+            return Ok(Attached {
+                e,
+                o,
+                replayed: None,
+                why,
+            });
         }
-        self.topics.start(chat, link, since.map_or(o, |since| since.o), at.until_o);
-        Ok(Attached { e, o, replayed: since.map(|since| o - since.o), why })
+        self.topics
+            .start(chat, link, since.map_or(o, |since| since.o), at.until_o);
+        Ok(Attached {
+            e,
+            o,
+            replayed: since.map(|since| o - since.o),
+            why,
+        })
     }
 
     /// Sends what a subscription lacks until it follows what happens.

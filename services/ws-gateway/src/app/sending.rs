@@ -122,12 +122,19 @@ impl Sending {
     fn check(&self, command: &Command) -> Result<Content, Fault> {
         let content: Content = command.content()?;
         pipeline::check_text(&content.text)?;
-        if self.broken.contains(&content.chat) { Err(overtaking()) } else { Ok(content) }
+        if self.broken.contains(&content.chat) {
+            Err(overtaking())
+        } else {
+            Ok(content)
+        }
     }
 
     /// Waits until the connection may have one more send without an answer.
     async fn permit(&mut self, gateway: &Gateway) -> Option<OwnedSemaphorePermit> {
-        let permits = self.permits.get_or_insert_with(|| Arc::new(Semaphore::new(MAX_UNANSWERED))).clone();
+        let permits = self
+            .permits
+            .get_or_insert_with(|| Arc::new(Semaphore::new(MAX_UNANSWERED)))
+            .clone();
         loop {
             if let Ok(permit) = permits.clone().try_acquire_owned() {
                 return Some(permit);
@@ -156,7 +163,10 @@ impl Sending {
         let failure: Fault = match tokio::time::timeout(TIMEOUT, append).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.into(),
-            Err(_) => Fault::new(Code::Unavailable, "outcome unknown; retry with the same key"),
+            Err(_) => Fault::new(
+                Code::Unavailable,
+                "outcome unknown; retry with the same key",
+            ),
         };
         failure.report("socket");
         metrics::append_failed();
@@ -179,7 +189,10 @@ impl Sending {
                     return Some(first.deadline);
                 }
                 gateway.topics.forget(*chat, first);
-                let fault = Fault::new(Code::Unavailable, "outcome unknown; retry with the same key");
+                let fault = Fault::new(
+                    Code::Unavailable,
+                    "outcome unknown; retry with the same key",
+                );
                 first.answer(Err(fault));
             }
             self.unanswered.pop_front();
@@ -196,6 +209,7 @@ impl Sending {
 }
 
 fn overtaking() -> Fault {
-    let text = "an earlier message to this chat could not be taken; connect again and repeat it first";
+    let text =
+        "an earlier message to this chat could not be taken; connect again and repeat it first";
     Fault::new(Code::Unavailable, text)
 }

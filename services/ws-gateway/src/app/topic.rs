@@ -50,7 +50,13 @@ impl Watcher for Link {
 impl Link {
     pub(crate) fn new(socket: Arc<Socket>, user: UserId) -> Arc<Self> {
         let is_welcome = AtomicBool::new(false);
-        Arc::new(Self { socket, user, is_welcome, chats: Mutex::default(), holes: Mutex::default() })
+        Arc::new(Self {
+            socket,
+            user,
+            is_welcome,
+            chats: Mutex::default(),
+            holes: Mutex::default(),
+        })
     }
 
     /// Sends something that soon loses its worth.
@@ -145,7 +151,10 @@ impl Topic {
         let is_change = !self.epoch.is_empty();
         self.epoch = epoch.into();
         if is_change {
-            let others = self.seats.iter().filter(|(id, seat)| seat.place.is_some() && **id != reader.id());
+            let others = self
+                .seats
+                .iter()
+                .filter(|(id, seat)| seat.place.is_some() && **id != reader.id());
             let others: Vec<_> = others.map(|(id, _)| (*id, End::Gap(Why::Epoch))).collect();
             self.end_all(others);
         }
@@ -154,10 +163,19 @@ impl Topic {
     /// The seat of a connection; `true` when it is new.
     fn seat(&mut self, link: &Arc<Link>) -> (&mut Seat, bool) {
         let before = self.seats.len();
-        let seat = Seat { link: link.clone(), is_own: false, place: None };
+        let seat = Seat {
+            link: link.clone(),
+            is_own: false,
+            place: None,
+        };
         self.seats.entry(link.id()).or_insert(seat);
         let is_new = self.seats.len() > before;
-        (self.seats.get_mut(&link.id()).expect("it was put there just now"), is_new)
+        (
+            self.seats
+                .get_mut(&link.id())
+                .expect("it was put there just now"),
+            is_new,
+        )
     }
 
     /// The chat is one of the person's own.
@@ -169,7 +187,9 @@ impl Topic {
 
     /// The chat is no longer one of the person's own; nothing after `o` is for them.
     pub(crate) fn disown(&mut self, link: &Link, o: i64) {
-        let Some(seat) = self.seats.get_mut(&link.id()) else { return };
+        let Some(seat) = self.seats.get_mut(&link.id()) else {
+            return;
+        };
         seat.is_own = false;
         match &mut seat.place {
             None => drop(self.seats.remove(&link.id())),
@@ -191,14 +211,22 @@ impl Topic {
 
     /// Says where a subscriber begins.
     pub(crate) fn start(&mut self, link: &Link, last: i64, until: Option<i64>) {
-        if let Some(place) = self.seats.get_mut(&link.id()).and_then(|seat| seat.place.as_mut()) {
+        if let Some(place) = self
+            .seats
+            .get_mut(&link.id())
+            .and_then(|seat| seat.place.as_mut())
+        {
             place.start(last, until);
         }
     }
 
     /// How far a subscriber has got; `None` when the subscription is over.
     pub(crate) fn position(&self, link: &Link) -> Option<i64> {
-        self.seats.get(&link.id())?.place.as_ref().map(|place| place.last())
+        self.seats
+            .get(&link.id())?
+            .place
+            .as_ref()
+            .map(|place| place.last())
     }
 
     /// Ends a subscription without a word.
@@ -222,7 +250,9 @@ impl Topic {
     }
 
     fn end(&mut self, id: u64, end: End) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
         if seat.place.take().is_some() {
             seat.link.socket.send(&match end {
                 End::Lag(o) => event::lag(self.chat, o),
@@ -243,8 +273,12 @@ impl Topic {
 
     /// An event that the database held, for one subscriber; `false` when the subscription is over.
     pub(crate) fn replayed(&mut self, link: &Link, event: &Event) -> bool {
-        let Some(seat) = self.seats.get_mut(&link.id()) else { return false };
-        let Some(place) = &mut seat.place else { return false };
+        let Some(seat) = self.seats.get_mut(&link.id()) else {
+            return false;
+        };
+        let Some(place) = &mut seat.place else {
+            return false;
+        };
         let end = match place.advance(event.o) {
             Step::Nothing => None,
             Step::Send => {
@@ -259,12 +293,19 @@ impl Topic {
     /// The database has nothing more for a subscriber: what waited follows. `true` when it is done,
     /// `false` when more has to be read.
     pub(crate) fn release(&mut self, link: &Link) -> bool {
-        let Some(seat) = self.seats.get_mut(&link.id()) else { return true };
-        let Some(place) = &mut seat.place else { return true };
+        let Some(seat) = self.seats.get_mut(&link.id()) else {
+            return true;
+        };
+        let Some(place) = &mut seat.place else {
+            return true;
+        };
         let Release { events, is_live } = place.release();
         let is_over = place.is_over();
         metrics::received(events.iter().filter(|event| event.is_message()).count());
-        let end = events.iter().find_map(|event| seat.send(event)).or(is_over.then_some(End::Gap(Why::Access)));
+        let end = events
+            .iter()
+            .find_map(|event| seat.send(event))
+            .or(is_over.then_some(End::Gap(Why::Access)));
         let is_ended = end.map(|end| self.end(link.id(), end)).is_some();
         is_ended || is_live
     }
@@ -274,7 +315,14 @@ impl Topic {
     pub(crate) fn happened(&mut self, event: &Event, now: Instant) -> bool {
         let is_old = event.o <= self.forwarded;
         self.forwarded = self.forwarded.max(event.o);
-        self.saw(if let Kind::Message(seq) = event.kind { seq } else { 0 }, event.o);
+        self.saw(
+            if let Kind::Message(seq) = event.kind {
+                seq
+            } else {
+                0
+            },
+            event.o,
+        );
         let (mut ends, mut sent, mut is_hint_wanted) = (Vec::new(), 0, false);
         for (id, seat) in &mut self.seats {
             let Some(place) = &mut seat.place else {
@@ -334,7 +382,11 @@ impl Topic {
         self.hinted = Some(now);
         let frame = event::hint(self.chat, self.seq, self.o);
         let replaces = Some(event::key("chat.hint", &self.chat));
-        for seat in self.seats.values().filter(|seat| seat.is_own && seat.place.is_none()) {
+        for seat in self
+            .seats
+            .values()
+            .filter(|seat| seat.is_own && seat.place.is_none())
+        {
             seat.link.hint(&frame, replaces);
         }
     }
@@ -362,6 +414,7 @@ impl Topic {
 
     /// Somebody does not wait any more.
     pub(crate) fn forget(&mut self, gone: &Arc<Unanswered>) {
-        self.unanswered.retain(|unanswered| !Arc::ptr_eq(unanswered, gone));
+        self.unanswered
+            .retain(|unanswered| !Arc::ptr_eq(unanswered, gone));
     }
 }

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use contracts::{ChatId, frames::Head, message::{Attachment, Summary}, pipeline};
+use contracts::{
+    ChatId,
+    frames::Head,
+    message::{Attachment, Summary},
+    pipeline,
+};
 use dashmap::{DashMap, mapref::entry::Entry};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -53,7 +58,10 @@ impl Topics {
     pub(crate) fn send_hints(&self) {
         let now = Instant::now();
         let mut waiting = std::mem::take(&mut *self.hints.lock());
-        waiting.retain(|chat| self.with(*chat, |topic| !topic.hint_if_due(now)).unwrap_or(false));
+        waiting.retain(|chat| {
+            self.with(*chat, |topic| !topic.hint_if_due(now))
+                .unwrap_or(false)
+        });
         if !waiting.is_empty() {
             self.hints.lock().extend(waiting);
         }
@@ -104,7 +112,8 @@ impl Topics {
 
     /// See [`Topic::replayed`].
     pub(crate) fn replayed(&self, chat: ChatId, link: &Link, event: &Event) -> bool {
-        self.with(chat, |topic| topic.replayed(link, event)).unwrap_or(false)
+        self.with(chat, |topic| topic.replayed(link, event))
+            .unwrap_or(false)
     }
 
     /// See [`Topic::release`].
@@ -124,7 +133,10 @@ impl Topics {
 
     /// Somebody waits for the answer to a send.
     pub(crate) fn expect(&self, chat: ChatId, unanswered: Arc<Unanswered>) {
-        self.by_chat.entry(chat).or_insert_with(|| Topic::new(chat)).expect(unanswered);
+        self.by_chat
+            .entry(chat)
+            .or_insert_with(|| Topic::new(chat))
+            .expect(unanswered);
     }
 
     /// Somebody does not wait any more.
@@ -152,7 +164,9 @@ impl Topics {
 
     /// Does something with a chat that is watched, and forgets it when nobody watches any more.
     fn with<R>(&self, chat: ChatId, work: impl FnOnce(&mut Topic) -> R) -> Option<R> {
-        let Entry::Occupied(mut topic) = self.by_chat.entry(chat) else { return None };
+        let Entry::Occupied(mut topic) = self.by_chat.entry(chat) else {
+            return None;
+        };
         let result = work(topic.get_mut());
         if topic.get().is_idle() {
             topic.remove();

@@ -48,8 +48,15 @@ pub(crate) struct Release<T> {
 impl<T: Clone> Subscription<T> {
     /// Keeps everything that happens until [`Subscription::start`] says where to begin.
     pub(crate) fn waiting() -> Self {
-        let waiting = Waiting { events: VecDeque::new(), is_cut: false };
-        Self { last: i64::MIN, until: None, waiting: Some(waiting) }
+        let waiting = Waiting {
+            events: VecDeque::new(),
+            is_cut: false,
+        };
+        Self {
+            last: i64::MIN,
+            until: None,
+            waiting: Some(waiting),
+        }
     }
 
     /// Everything up to `last` is known to the reader, who may see events up to `until`.
@@ -81,7 +88,10 @@ impl<T: Clone> Subscription<T> {
         }
         match self.advance(o) {
             Step::Fetch => {
-                let mut waiting = Waiting { events: VecDeque::new(), is_cut: false };
+                let mut waiting = Waiting {
+                    events: VecDeque::new(),
+                    is_cut: false,
+                };
                 waiting.keep(o, event);
                 self.waiting = Some(waiting);
                 Step::Fetch
@@ -107,16 +117,29 @@ impl<T: Clone> Subscription<T> {
     /// The database has nothing more: what waited follows, as far as it has no hole.
     pub(crate) fn release(&mut self) -> Release<T> {
         let mut events = Vec::new();
-        let Some(mut waiting) = self.waiting.take() else { return Release { events, is_live: true } };
+        let Some(mut waiting) = self.waiting.take() else {
+            return Release {
+                events,
+                is_live: true,
+            };
+        };
         while let Some((o, event)) = waiting.events.pop_front() {
             match self.advance(o) {
                 Step::Nothing => {}
                 Step::Send => events.push(event),
-                Step::Over => return Release { events, is_live: true },
+                Step::Over => {
+                    return Release {
+                        events,
+                        is_live: true,
+                    };
+                }
                 Step::Fetch => {
                     waiting.events.push_front((o, event));
                     self.waiting = Some(waiting);
-                    return Release { events, is_live: false };
+                    return Release {
+                        events,
+                        is_live: false,
+                    };
                 }
             }
         }
@@ -159,7 +182,13 @@ mod tests {
         assert_eq!(place.offer(9, &9), Step::Fetch);
         assert_eq!(place.offer(10, &10), Step::Nothing, "it waits");
         assert_eq!([7, 8].map(|o| place.advance(o)), [Step::Send, Step::Send]);
-        assert_eq!(place.release(), Release { events: vec![9, 10], is_live: true });
+        assert_eq!(
+            place.release(),
+            Release {
+                events: vec![9, 10],
+                is_live: true
+            }
+        );
         assert_eq!(place.offer(11, &11), Step::Send);
     }
 
@@ -178,7 +207,13 @@ mod tests {
         assert_eq!(place.offer(8, &8), Step::Nothing);
         place.start(6, Some(7));
         assert_eq!(place.advance(7), Step::Send);
-        assert_eq!(place.release(), Release { events: vec![], is_live: true });
+        assert_eq!(
+            place.release(),
+            Release {
+                events: vec![],
+                is_live: true
+            }
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ use tokio_tungstenite::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 pub(crate) struct Client {
@@ -27,7 +29,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
-        Self { socket, passed: VecDeque::new(), last_id: 0 }
+        Self {
+            socket,
+            passed: VecDeque::new(),
+            last_id: 0,
+        }
     }
 
     pub(crate) async fn text(&mut self, text: impl Into<String>) {
@@ -37,7 +43,8 @@ impl Client {
     /// Sends a command; the id is the answer's.
     pub(crate) async fn command(&mut self, t: &str, d: Value) -> u64 {
         self.last_id += 1;
-        self.text(json!({ "id": self.last_id, "t": t, "d": d }).to_string()).await;
+        self.text(json!({ "id": self.last_id, "t": t, "d": d }).to_string())
+            .await;
         self.last_id
     }
 
@@ -61,12 +68,17 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, chat: ChatId, key: Key, text: &str) -> u64 {
-        self.command("msg.send", json!({ "chat": chat, "key": key, "text": text })).await
+        self.command(
+            "msg.send",
+            json!({ "chat": chat, "key": key, "text": text }),
+        )
+        .await
     }
 
     pub(crate) async fn sub(&mut self, chat: ChatId, since: Option<i64>) -> Value {
         let since = since.map(|o| json!({ "e": "k1", "o": o }));
-        self.ask("sub", json!({ "s": format!("c:{chat}"), "since": since })).await
+        self.ask("sub", json!({ "s": format!("c:{chat}"), "since": since }))
+            .await
     }
 
     /// The next thing that the server says.
@@ -110,7 +122,9 @@ impl Client {
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match in_time("the end", self.socket.next()).await {
-                Some(Ok(Message::Close(frame))) => return frame.map(|frame| CloseCode::into(frame.code)),
+                Some(Ok(Message::Close(frame))) => {
+                    return frame.map(|frame| CloseCode::into(frame.code));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return None,
             }

@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use eventlog::{Consumer, Delivered, Error, EventLog, Record, Subscription, Tail, Topic, TopicSpec};
+use eventlog::{
+    Consumer, Delivered, Error, EventLog, Record, Subscription, Tail, Topic, TopicSpec,
+};
 use tokio::sync::Notify;
 
 pub(crate) struct SwitchedLog {
@@ -22,7 +24,10 @@ struct Switches {
 
 impl SwitchedLog {
     pub(crate) fn new(inner: Arc<dyn EventLog>) -> Self {
-        Self { inner, switches: Arc::default() }
+        Self {
+            inner,
+            switches: Arc::default(),
+        }
     }
 
     pub(crate) fn refuse_appends(&self, refuses: bool) {
@@ -75,14 +80,23 @@ impl EventLog for SwitchedLog {
 
     async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
         let inner = self.inner.tail(topic).await?;
-        Ok(Box::new(SwitchedTail { inner, switches: self.switches.clone() }))
+        Ok(Box::new(SwitchedTail {
+            inner,
+            switches: self.switches.clone(),
+        }))
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>, Error> {
         self.inner.watermarks(topic).await
     }
 
-    async fn read(&self, topic: &str, partition: u32, from: i64, max: usize) -> Result<Vec<Delivered>, Error> {
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: i64,
+        max: usize,
+    ) -> Result<Vec<Delivered>, Error> {
         self.inner.read(topic, partition, from, max).await
     }
 

@@ -19,13 +19,19 @@ fn key() -> Key {
 async fn a_message_is_answered_and_then_delivered_to_all() {
     let world = World::new().await;
     let chat = world.streams.create(&[user(1), user(2)]);
-    let (mut ann, mut bob) = (world.in_chat(user(1), chat).await, world.in_chat(user(2), chat).await);
+    let (mut ann, mut bob) = (
+        world.in_chat(user(1), chat).await,
+        world.in_chat(user(2), chat).await,
+    );
     let key = key();
     let id = ann.send(chat, key, "hello").await;
     let answer = ann.next().await;
     assert_eq!(answer["id"], id);
     assert_eq!(answer["ok"]["msg"], json!(MessageId::derive(user(1), key)));
-    assert_eq!((&answer["ok"]["seq"], &answer["ok"]["o"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&answer["ok"]["seq"], &answer["ok"]["o"]),
+        (&json!(1), &json!(2))
+    );
     let event = ann.next().await;
     assert_eq!((&event["t"], &event["o"]), (&json!("msg.new"), &json!(2)));
     assert_eq!(event["s"], format!("c:{chat}"));
@@ -45,7 +51,10 @@ async fn a_repeated_send_is_answered_and_stored_once() {
     let second = ann.send(chat, key, "once").await;
     let second = ann.answer(second).await;
     assert_eq!(second["ok"]["dup"], true);
-    assert_eq!((&first["ok"]["msg"], &first["ok"]["o"]), (&second["ok"]["msg"], &second["ok"]["o"]));
+    assert_eq!(
+        (&first["ok"]["msg"], &first["ok"]["o"]),
+        (&second["ok"]["msg"], &second["ok"]["o"])
+    );
     let after = world.streams.post(chat, user(1), "next").await;
     assert_eq!(ann.positions(2).await, [2, after]);
 }
@@ -65,7 +74,10 @@ async fn a_forged_author_is_ignored() {
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_with_a_code() {
     let world = World::new().await;
-    let (chat, foreign) = (world.streams.create(&[user(1)]), world.streams.create(&[user(2)]));
+    let (chat, foreign) = (
+        world.streams.create(&[user(1)]),
+        world.streams.create(&[user(2)]),
+    );
     let mut ann = world.in_chat(user(1), chat).await;
     let long = "a".repeat(16 * 1024 + 1);
     for (chat, text, code) in [
@@ -77,11 +89,26 @@ async fn what_cannot_be_sent_is_refused_with_a_code() {
     ] {
         let id = ann.send(chat, key(), text).await;
         let answer = ann.answer(id).await;
-        let id = if text.contains('\0') { &json!(null) } else { &answer["id"] };
-        assert_eq!((&answer["err"]["code"], &answer["err"]["fatal"]), (&json!(code), &json!(true)), "{id}");
+        let id = if text.contains('\0') {
+            &json!(null)
+        } else {
+            &answer["id"]
+        };
+        assert_eq!(
+            (&answer["err"]["code"], &answer["err"]["fatal"]),
+            (&json!(code), &json!(true)),
+            "{id}"
+        );
     }
-    for wrong in [json!({}), json!({ "chat": "x", "key": key(), "text": "a" }), json!([])] {
-        assert_eq!(ann.ask("msg.send", wrong).await["err"]["code"], "bad_request");
+    for wrong in [
+        json!({}),
+        json!({ "chat": "x", "key": key(), "text": "a" }),
+        json!([]),
+    ] {
+        assert_eq!(
+            ann.ask("msg.send", wrong).await["err"]["code"],
+            "bad_request"
+        );
     }
     let id = ann.send(chat, key(), "still here").await;
     assert!(ann.answer(id).await["ok"].is_object());
@@ -91,10 +118,17 @@ async fn what_cannot_be_sent_is_refused_with_a_code() {
 #[tokio::test]
 async fn a_thousand_messages_of_one_connection_keep_their_order() {
     const MESSAGES: usize = 1000;
-    let config = ws_gateway::Config { commands_per_10s: 1_000_000, command_burst: 10_000, ..Default::default() };
+    let config = ws_gateway::Config {
+        commands_per_10s: 1_000_000,
+        command_burst: 10_000,
+        ..Default::default()
+    };
     let world = World::with(config).await;
     let chat = world.streams.create(&[user(1), user(2)]);
-    let (mut ann, mut bob) = (world.in_chat(user(1), chat).await, world.in_chat(user(2), chat).await);
+    let (mut ann, mut bob) = (
+        world.in_chat(user(1), chat).await,
+        world.in_chat(user(2), chat).await,
+    );
     let reading = tokio::spawn(async move {
         for n in 0..MESSAGES {
             assert_eq!(bob.next_of("msg.new").await["d"]["text"], n.to_string());
@@ -111,17 +145,28 @@ async fn a_thousand_messages_of_one_connection_keep_their_order() {
 /// At most 32 sends of a connection wait for their answers; then its client is not read.
 #[tokio::test]
 async fn unanswered_sends_are_bounded() {
-    let config = ws_gateway::Config { commands_per_10s: 10_000, command_burst: 1_000, ..Default::default() };
+    let config = ws_gateway::Config {
+        commands_per_10s: 10_000,
+        command_burst: 1_000,
+        ..Default::default()
+    };
     let world = World::with(config).await;
     let chat = world.streams.create(&[user(1)]);
     let mut ann = world.in_chat(user(1), chat).await;
-    world.streams.may_store.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    world
+        .streams
+        .may_store
+        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
     let mut last = 0;
     for n in 0..100 {
         last = ann.send(chat, key(), &n.to_string()).await;
     }
     let appended = async || -> i64 {
-        let marks = world.log.watermarks(&world.topics.message_persist).await.unwrap();
+        let marks = world
+            .log
+            .watermarks(&world.topics.message_persist)
+            .await
+            .unwrap();
         marks.iter().map(|(low, high)| high - low).sum()
     };
     in_time("the first 32 are appended", async {
@@ -144,11 +189,17 @@ async fn a_send_without_an_answer_is_unavailable_and_can_be_repeated() {
     let world = World::new().await;
     let chat = world.streams.create(&[user(1)]);
     let mut ann = world.in_chat(user(1), chat).await;
-    world.streams.may_store.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    world
+        .streams
+        .may_store
+        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
     let key = key();
     let id = ann.send(chat, key, "slow").await;
     let answer = ann.answer(id).await;
-    assert_eq!((&answer["err"]["code"], &answer["err"]["fatal"]), (&json!("unavailable"), &json!(false)));
+    assert_eq!(
+        (&answer["err"]["code"], &answer["err"]["fatal"]),
+        (&json!("unavailable"), &json!(false))
+    );
     world.streams.may_store.add_permits(10);
     let id = ann.send(chat, key, "slow").await;
     assert_eq!(ann.answer(id).await["ok"]["seq"], 1);
@@ -158,19 +209,33 @@ async fn a_send_without_an_answer_is_unavailable_and_can_be_repeated() {
 #[tokio::test]
 async fn a_failed_append_stops_the_chat_for_this_connection() {
     let world = World::new().await;
-    let (chat, other) = (world.streams.create(&[user(1)]), world.streams.create(&[user(1)]));
+    let (chat, other) = (
+        world.streams.create(&[user(1)]),
+        world.streams.create(&[user(1)]),
+    );
     let mut ann = world.hello(user(1)).await;
     world.log.refuse_appends(true);
     let first = key();
     let mut refused = async |chat, key| {
         let id = ann.send(chat, key, "x").await;
         let answer = ann.answer(id).await;
-        (answer["err"]["code"] == "unavailable" && answer["err"]["fatal"] == false, answer["ok"].is_object())
+        (
+            answer["err"]["code"] == "unavailable" && answer["err"]["fatal"] == false,
+            answer["ok"].is_object(),
+        )
     };
     assert_eq!(refused(chat, first).await, (true, false));
     world.log.refuse_appends(false);
-    assert_eq!(refused(chat, key()).await, (true, false), "it would overtake the first");
-    assert_eq!(refused(other, key()).await, (false, true), "another chat has an order of its own");
+    assert_eq!(
+        refused(chat, key()).await,
+        (true, false),
+        "it would overtake the first"
+    );
+    assert_eq!(
+        refused(other, key()).await,
+        (false, true),
+        "another chat has an order of its own"
+    );
     let mut again = world.hello(user(1)).await;
     let id = again.send(chat, first, "x").await;
     assert_eq!(again.answer(id).await["ok"]["seq"], 1);

@@ -13,7 +13,8 @@ use contracts::{
     events::{Persist, Send, Topics},
     frames::{self, Answer, ChatRef, Outcome, Refusal},
     message::{
-        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Stored, Summary,
+        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Stored,
+        Summary,
     },
     pipeline,
 };
@@ -38,7 +39,16 @@ pub(crate) struct Paused {
 pub(crate) fn pause() -> (Pause, Paused) {
     let (reached, is_reached) = oneshot::channel();
     let (go_on, goes_on) = oneshot::channel();
-    (Pause { reached, go_on: goes_on }, Paused { reached: is_reached, go_on })
+    (
+        Pause {
+            reached,
+            go_on: goes_on,
+        },
+        Paused {
+            reached: is_reached,
+            go_on,
+        },
+    )
 }
 
 impl Pause {
@@ -92,9 +102,14 @@ impl Streams {
         };
         let mut consumer = self.log.subscribe(subscription).await.unwrap();
         loop {
-            let Ok(Poll::Records(records)) = consumer.poll(100, Duration::from_secs(1)).await else { continue };
+            let Ok(Poll::Records(records)) = consumer.poll(100, Duration::from_secs(1)).await
+            else {
+                continue;
+            };
             for record in records {
-                let Ok(Persist::Send(send)) = serde_json::from_slice(&record.value) else { panic!("no send") };
+                let Ok(Persist::Send(send)) = serde_json::from_slice(&record.value) else {
+                    panic!("no send")
+                };
                 self.may_store.acquire().await.unwrap().forget();
                 let answer = self.store_send(&send);
                 self.append(frames::chat_key(send.chat), answer).await;
@@ -109,17 +124,30 @@ impl Streams {
             let stream = chats.get(&send.chat);
             let may = stream.and_then(|stream| stream.members.get(&send.author));
             match (stream.and_then(|stream| stream.sent.get(&waiter)), may) {
-                (Some(stored), _) => Some(Outcome::Ok(Stored { dup: true, ..stored.clone() })),
+                (Some(stored), _) => Some(Outcome::Ok(Stored {
+                    dup: true,
+                    ..stored.clone()
+                })),
                 (None, Some((_, None))) => None,
-                _ => Some(Outcome::Err(Refusal { code: "not_found".to_owned(), msg: "no such chat".to_owned() })),
+                _ => Some(Outcome::Err(Refusal {
+                    code: "not_found".to_owned(),
+                    msg: "no such chat".to_owned(),
+                })),
             }
         };
         match outcome {
             Some(outcome) => {
-                let answer = Answer { author: send.author, key: send.key, outcome };
+                let answer = Answer {
+                    author: send.author,
+                    key: send.key,
+                    outcome,
+                };
                 frames::ephemeral(frames::ANSWER, &answer)
             }
-            None => self.store_message(send.chat, send.author, send.key, &send.text).1,
+            None => {
+                self.store_message(send.chat, send.author, send.key, &send.text)
+                    .1
+            }
         }
     }
 
@@ -140,14 +168,24 @@ impl Streams {
             auto: Auto::No,
             via: None,
         };
-        stream.sent.insert((author, key), pipeline::stored(&message, false));
-        let frame = frames::event(frames::MSG_NEW, chat, message.o, &json!(message).to_string());
+        stream
+            .sent
+            .insert((author, key), pipeline::stored(&message, false));
+        let frame = frames::event(
+            frames::MSG_NEW,
+            chat,
+            message.o,
+            &json!(message).to_string(),
+        );
         stream.frames.push(frame.clone());
         (message.o, frame)
     }
 
     async fn append(&self, key: Bytes, value: Bytes) {
-        self.log.append(&self.topics.forward_message, vec![Record { key, value }]).await.unwrap();
+        self.log
+            .append(&self.topics.forward_message, vec![Record { key, value }])
+            .await
+            .unwrap();
     }
 
     pub(crate) fn create(&self, members: &[UserId]) -> ChatId {
@@ -165,7 +203,8 @@ impl Streams {
 
     /// Stores a message that the forward topic never hears of.
     pub(crate) fn store(&self, chat: ChatId, author: UserId, text: &str) -> i64 {
-        self.store_message(chat, author, Key(uuid::Uuid::now_v7()), text).0
+        self.store_message(chat, author, Key(uuid::Uuid::now_v7()), text)
+            .0
     }
 
     /// Puts a stored event on the forward topic.
@@ -191,29 +230,61 @@ impl Streams {
             let mut chats = self.by_chat.lock();
             let stream = chats.get_mut(&chat).unwrap();
             let o = stream.frames.len() as i64 + 1;
-            let t = if is_member { frames::MEMBER_JOINED } else { frames::MEMBER_LEFT };
-            stream.frames.push(frames::event(t, chat, o, &json!({ "version": o, "user": user }).to_string()));
+            let t = if is_member {
+                frames::MEMBER_JOINED
+            } else {
+                frames::MEMBER_LEFT
+            };
+            stream.frames.push(frames::event(
+                t,
+                chat,
+                o,
+                &json!({ "version": o, "user": user }).to_string(),
+            ));
             let from = stream.members.get(&user).map_or(o, |(from, _)| *from);
-            stream.members.insert(user, if is_member { (o, None) } else { (from, Some(o)) });
+            stream.members.insert(
+                user,
+                if is_member {
+                    (o, None)
+                } else {
+                    (from, Some(o))
+                },
+            );
             o
         };
         self.forward(chat, o).await;
-        let t = if is_member { frames::CHAT_ADDED } else { frames::CHAT_REMOVED };
-        self.tell(user, frames::ephemeral(t, &ChatRef { chat, o })).await;
+        let t = if is_member {
+            frames::CHAT_ADDED
+        } else {
+            frames::CHAT_REMOVED
+        };
+        self.tell(user, frames::ephemeral(t, &ChatRef { chat, o }))
+            .await;
         o
     }
 
-    fn look<R>(&self, reader: UserId, chat: ChatId, look: impl FnOnce(&Stream, i64, Option<i64>) -> R) -> Result<R, Fault> {
+    fn look<R>(
+        &self,
+        reader: UserId,
+        chat: ChatId,
+        look: impl FnOnce(&Stream, i64, Option<i64>) -> R,
+    ) -> Result<R, Fault> {
         let chats = self.by_chat.lock();
         let stream = chats.get(&chat).ok_or_else(|| Fault::not_found("chat"))?;
-        let (from, until) = *stream.members.get(&reader).ok_or_else(|| Fault::not_found("chat"))?;
+        let (from, until) = *stream
+            .members
+            .get(&reader)
+            .ok_or_else(|| Fault::not_found("chat"))?;
         Ok(look(stream, from, until))
     }
 }
 
 impl Stream {
     fn head(&self, until: Option<i64>) -> Position {
-        Position { e: self.epoch.clone(), o: until.unwrap_or(self.frames.len() as i64) }
+        Position {
+            e: self.epoch.clone(),
+            o: until.unwrap_or(self.frames.len() as i64),
+        }
     }
 }
 
@@ -223,7 +294,14 @@ impl MessageApi for Streams {
         Err(Fault::invalid("the gateway sends through the log"))
     }
 
-    async fn history(&self, _: &Call, _: UserId, _: ChatId, _: Page, _: usize) -> Result<History, Fault> {
+    async fn history(
+        &self,
+        _: &Call,
+        _: UserId,
+        _: ChatId,
+        _: Page,
+        _: usize,
+    ) -> Result<History, Fault> {
         Err(Fault::invalid("clients read history over HTTP"))
     }
 
@@ -241,7 +319,14 @@ impl MessageApi for Streams {
         at
     }
 
-    async fn events(&self, _: &Call, reader: UserId, chat: ChatId, after: i64, limit: usize) -> Result<Events, Fault> {
+    async fn events(
+        &self,
+        _: &Call,
+        reader: UserId,
+        chat: ChatId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Events, Fault> {
         let pause = self.before_events.lock().take();
         if let Some(pause) = pause {
             pause.pass().await;
@@ -250,14 +335,22 @@ impl MessageApi for Streams {
             let head = stream.head(until);
             let first = (after + 1).max(from);
             let last = head.o.min(first + limit as i64 - 1);
-            let frames = (first..=last).map(|o| (o, stream.frames[o as usize - 1].clone())).collect();
-            Events { more: last < head.o, head, frames }
+            let frames = (first..=last)
+                .map(|o| (o, stream.frames[usize::try_from(o).unwrap() - 1].clone()))
+                .collect();
+            Events {
+                more: last < head.o,
+                head,
+                frames,
+            }
         })
     }
 
     async fn chats(&self, _: &Call, reader: UserId, _: usize) -> Result<Vec<Summary>, Fault> {
         let chats = self.by_chat.lock();
-        let own = chats.iter().filter(|(_, stream)| matches!(stream.members.get(&reader), Some((_, None))));
+        let own = chats
+            .iter()
+            .filter(|(_, stream)| matches!(stream.members.get(&reader), Some((_, None))));
         Ok(own
             .map(|(chat, stream)| Summary {
                 chat: *chat,
@@ -271,10 +364,26 @@ impl MessageApi for Streams {
             .collect())
     }
 
-    async fn mark(&self, _: &Call, user: UserId, chat: ChatId, delivered: i64, read: i64) -> Result<Marks, Fault> {
+    async fn mark(
+        &self,
+        _: &Call,
+        user: UserId,
+        chat: ChatId,
+        delivered: i64,
+        read: i64,
+    ) -> Result<Marks, Fault> {
         self.look(user, chat, |_, _, _| ())?;
-        let marks = Marks { chat, user, delivered, read };
-        self.append(frames::chat_key(chat), frames::ephemeral(frames::MARKS, &marks)).await;
+        let marks = Marks {
+            chat,
+            user,
+            delivered,
+            read,
+        };
+        self.append(
+            frames::chat_key(chat),
+            frames::ephemeral(frames::MARKS, &marks),
+        )
+        .await;
         Ok(marks)
     }
 
@@ -282,7 +391,13 @@ impl MessageApi for Streams {
         Ok(Vec::new())
     }
 
-    async fn thread_messages(&self, _: &Call, _: ThreadId, _: i64, _: usize) -> Result<Vec<Message>, Fault> {
+    async fn thread_messages(
+        &self,
+        _: &Call,
+        _: ThreadId,
+        _: i64,
+        _: usize,
+    ) -> Result<Vec<Message>, Fault> {
         Ok(Vec::new())
     }
 }

@@ -23,11 +23,19 @@ async fn resume_replays_in_order_while_others_write() {
             streams.post(chat, user(2), &n.to_string()).await;
         }
     });
-    let (mut ann, welcome) = world.resume(user(1), json!({ format!("c:{chat}"): { "e": "k1", "o": 3 } })).await;
+    let (mut ann, welcome) = world
+        .resume(
+            user(1),
+            json!({ format!("c:{chat}"): { "e": "k1", "o": 3 } }),
+        )
+        .await;
     let stream = &welcome["d"]["streams"][format!("c:{chat}")];
     assert_eq!(stream["recovered"], true);
     assert_eq!(stream["n"].as_i64(), stream["o"].as_i64().map(|o| o - 3));
-    assert_eq!(welcome["d"]["streams"][format!("u:{}", user(1))], json!({ "recovered": false }));
+    assert_eq!(
+        welcome["d"]["streams"][format!("u:{}", user(1))],
+        json!({ "recovered": false })
+    );
     in_time("the writer ends", writing).await.unwrap();
     let mut is_ready = false;
     for o in 4..=601 {
@@ -52,13 +60,25 @@ async fn an_event_in_the_middle_of_sub_is_not_lost() {
         *world.streams.after_attach.lock() = Some(pause);
         let mut ann = world.hello(user(1)).await;
         let since = is_resumed.then_some(json!({ "e": "k1", "o": 1 }));
-        let id = ann.command("sub", json!({ "s": format!("c:{chat}"), "since": since })).await;
-        in_time("attach has read the head", paused.reached).await.unwrap();
+        let id = ann
+            .command("sub", json!({ "s": format!("c:{chat}"), "since": since }))
+            .await;
+        in_time("attach has read the head", paused.reached)
+            .await
+            .unwrap();
         let o = world.streams.post(chat, user(2), "in between").await;
         assert_eq!(witness.positions(1).await, [o], "the gateway has seen it");
         paused.go_on.send(()).unwrap();
-        assert_eq!(ann.answer(id).await["ok"]["o"], o - 1, "the head that was read");
-        let expected: Vec<_> = if is_resumed { (2..=o).collect() } else { vec![o] };
+        assert_eq!(
+            ann.answer(id).await["ok"]["o"],
+            o - 1,
+            "the head that was read"
+        );
+        let expected: Vec<_> = if is_resumed {
+            (2..=o).collect()
+        } else {
+            vec![o]
+        };
         assert_eq!(ann.positions(expected.len()).await, expected);
     }
 }
@@ -89,25 +109,43 @@ async fn a_hole_is_filled_from_the_database() {
 async fn nothing_follows_the_end_of_a_membership() {
     let world = World::new().await;
     let chat = world.streams.create(&[user(1), user(2)]);
-    let (mut ann, mut bob) = (world.in_chat(user(1), chat).await, world.in_chat(user(2), chat).await);
+    let (mut ann, mut bob) = (
+        world.in_chat(user(1), chat).await,
+        world.in_chat(user(2), chat).await,
+    );
     world.streams.post(chat, user(1), "before").await;
     let left = world.streams.set_member(chat, user(2), false).await;
     world.streams.post(chat, user(1), "after").await;
     assert_eq!(bob.positions(2).await, [left - 1, left]);
     let gap = bob.next_of("gap").await;
-    assert_eq!((&gap["d"]["why"], &gap["d"]["s"]), (&json!("access"), &json!(format!("c:{chat}"))));
+    assert_eq!(
+        (&gap["d"]["why"], &gap["d"]["s"]),
+        (&json!("access"), &json!(format!("c:{chat}")))
+    );
     assert_eq!(bob.next().await["t"], "chat.removed");
     assert_eq!(ann.positions(3).await, [left - 1, left, left + 1]);
 
-    let (mut again, welcome) = world.resume(user(2), json!({ format!("c:{chat}"): { "e": "k1", "o": 1 } })).await;
-    assert_eq!(welcome["d"]["streams"][format!("c:{chat}")]["o"], left, "the head of who has left");
+    let (mut again, welcome) = world
+        .resume(
+            user(2),
+            json!({ format!("c:{chat}"): { "e": "k1", "o": 1 } }),
+        )
+        .await;
+    assert_eq!(
+        welcome["d"]["streams"][format!("c:{chat}")]["o"],
+        left,
+        "the head of who has left"
+    );
     assert_eq!(again.positions(2).await, [left - 1, left]);
     assert_eq!(again.next().await["d"]["why"], "access");
     assert_eq!(again.next().await["t"], "ready");
     let joined = world.streams.set_member(chat, user(2), true).await;
     assert_eq!(again.next_of("chat.added").await["d"]["o"], joined);
     let answer = again.sub(chat, Some(left)).await;
-    assert_eq!(answer["ok"]["recovered"], false, "what happened in between is not for them");
+    assert_eq!(
+        answer["ok"]["recovered"], false,
+        "what happened in between is not for them"
+    );
     assert_eq!(again.next_of("gap").await["d"]["why"], "access");
     assert_eq!(again.sub(chat, None).await["ok"]["o"], joined);
 }
@@ -115,7 +153,10 @@ async fn nothing_follows_the_end_of_a_membership() {
 #[tokio::test]
 async fn a_replay_that_is_not_possible_says_why() {
     let world = World::new().await;
-    let (chat, foreign) = (world.streams.create(&[user(1)]), world.streams.create(&[user(2)]));
+    let (chat, foreign) = (
+        world.streams.create(&[user(1)]),
+        world.streams.create(&[user(2)]),
+    );
     for _ in 0..1100 {
         world.streams.store(chat, user(1), "x");
     }
@@ -127,17 +168,32 @@ async fn a_replay_that_is_not_possible_says_why() {
         (json!({ "e": "k1", "o": 5 }), "too_long"),
     ] {
         let answer = ann.ask("sub", json!({ "s": name, "since": since })).await;
-        assert_eq!((&answer["ok"]["recovered"], &answer["ok"]["o"]), (&json!(false), &json!(1101)));
+        assert_eq!(
+            (&answer["ok"]["recovered"], &answer["ok"]["o"]),
+            (&json!(false), &json!(1101))
+        );
         let gap = ann.next_of("gap").await;
-        assert_eq!(gap["d"], json!({ "s": name, "e": "k1", "o": 1101, "why": why }));
+        assert_eq!(
+            gap["d"],
+            json!({ "s": name, "e": "k1", "o": 1101, "why": why })
+        );
     }
     let answer = ann.sub(foreign, None).await;
-    assert_eq!((&answer["err"]["code"], &answer["err"]["fatal"]), (&json!("not_found"), &json!(true)));
-    assert_eq!(ann.ask("sub", json!({ "s": "u:me" })).await["err"]["code"], "bad_request");
+    assert_eq!(
+        (&answer["err"]["code"], &answer["err"]["fatal"]),
+        (&json!("not_found"), &json!(true))
+    );
+    assert_eq!(
+        ann.ask("sub", json!({ "s": "u:me" })).await["err"]["code"],
+        "bad_request"
+    );
     let resume = json!({ (name.as_str()): { "e": "k0", "o": 9 }, format!("c:{foreign}"): { "e": "k1", "o": 1 } });
     let (_, welcome) = world.resume(user(1), resume).await;
     let streams = &welcome["d"]["streams"];
-    assert_eq!(streams[&name], json!({ "recovered": false, "e": "k1", "o": 1101, "why": "epoch" }));
+    assert_eq!(
+        streams[&name],
+        json!({ "recovered": false, "e": "k1", "o": 1101, "why": "epoch" })
+    );
     assert_eq!(streams[format!("c:{foreign}")]["why"], "access");
 }
 
@@ -149,9 +205,15 @@ async fn nothing_comes_after_unsub() {
     let mut ann = world.in_chat(user(1), chat).await;
     world.streams.post(chat, user(1), "seen").await;
     assert_eq!(ann.positions(1).await, [2]);
-    assert_eq!(ann.ask("unsub", json!({ "s": format!("c:{chat}") })).await["ok"], json!({}));
+    assert_eq!(
+        ann.ask("unsub", json!({ "s": format!("c:{chat}") })).await["ok"],
+        json!({})
+    );
     world.streams.post(chat, user(1), "unseen").await;
-    assert_eq!(ann.next().await, json!({ "t": "chat.hint", "e": 1, "d": { "chat": chat, "seq": 2, "o": 3 } }));
+    assert_eq!(
+        ann.next().await,
+        json!({ "t": "chat.hint", "e": 1, "d": { "chat": chat, "seq": 2, "o": 3 } })
+    );
 }
 
 #[tokio::test]
@@ -168,15 +230,30 @@ async fn pull_gives_pages_and_refuses_another_epoch() {
     let mut ann = world.hello(user(1)).await;
     let name = format!("c:{chat}");
     let mut pull = async |e: &str, after: i64, limit: i64| {
-        let answer = ann.ask("pull", json!({ "s": name, "e": e, "after": after, "limit": limit })).await;
+        let answer = ann
+            .ask(
+                "pull",
+                json!({ "s": name, "e": e, "after": after, "limit": limit }),
+            )
+            .await;
         let events = answer["ok"]["events"].as_array().unwrap();
-        let positions: Vec<_> = events.iter().map(|event| event["o"].as_i64().unwrap()).collect();
-        (positions, answer["ok"]["more"].as_bool().unwrap(), answer["ok"]["o"].as_i64().unwrap())
+        let positions: Vec<_> = events
+            .iter()
+            .map(|event| event["o"].as_i64().unwrap())
+            .collect();
+        (
+            positions,
+            answer["ok"]["more"].as_bool().unwrap(),
+            answer["ok"]["o"].as_i64().unwrap(),
+        )
     };
     assert_eq!(pull("k1", 3, 4).await, (vec![4, 5, 6, 7], true, 30));
     assert_eq!(pull("k1", 30, 4).await, (vec![], false, 30));
     let (positions, more, _) = pull("k1", 10, 200).await;
-    assert!(more && positions.len() < 20 && positions[0] == 11, "an answer stays small: {positions:?}");
+    assert!(
+        more && positions.len() < 20 && positions[0] == 11,
+        "an answer stays small: {positions:?}"
+    );
     assert_eq!(pull("k0", 3, 4).await.0, Vec::<i64>::new());
     assert_eq!(ann.next_of("gap").await["d"]["why"], "epoch");
 }
@@ -184,7 +261,10 @@ async fn pull_gives_pages_and_refuses_another_epoch() {
 /// row:D13: a client that reads too slowly is told to pull, finds everything, and goes on.
 #[tokio::test]
 async fn a_slow_client_lags_pulls_and_goes_on() {
-    let config = ws_gateway::Config { queue_bytes: 256 * 1024, ..Default::default() };
+    let config = ws_gateway::Config {
+        queue_bytes: 256 * 1024,
+        ..Default::default()
+    };
     let world = World::with(config).await;
     let chat = world.streams.create(&[user(1), user(2)]);
     let mut slow = world.in_chat(user(1), chat).await;
@@ -203,22 +283,38 @@ async fn a_slow_client_lags_pulls_and_goes_on() {
         assert_eq!(event["o"], last);
     }
     assert!(last < 801, "the kernel's buffers hold less than that");
-    let pulled = slow.ask("pull", json!({ "s": format!("c:{chat}"), "e": "k1", "after": last, "limit": 5 })).await;
+    let pulled = slow
+        .ask(
+            "pull",
+            json!({ "s": format!("c:{chat}"), "e": "k1", "after": last, "limit": 5 }),
+        )
+        .await;
     assert_eq!(pulled["ok"]["events"][0]["o"], last + 1);
     assert_eq!(slow.sub(chat, Some(last)).await["ok"]["recovered"], true);
-    assert_eq!(slow.positions(usize::try_from(801 - last).unwrap()).await, (last + 1..=801).collect::<Vec<_>>());
+    assert_eq!(
+        slow.positions(usize::try_from(801 - last).unwrap()).await,
+        (last + 1..=801).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
 async fn subscriptions_are_bounded() {
-    let world = World::with(ws_gateway::Config { subscriptions: 2, ..Default::default() }).await;
+    let world = World::with(ws_gateway::Config {
+        subscriptions: 2,
+        ..Default::default()
+    })
+    .await;
     let chats: Vec<_> = (0..3).map(|_| world.streams.create(&[user(1)])).collect();
     let mut ann = world.hello(user(1)).await;
     for chat in &chats[..2] {
         assert!(ann.sub(*chat, None).await["ok"].is_object());
     }
     assert_eq!(ann.sub(chats[2], None).await["err"]["code"], "rate_limited");
-    assert!(ann.sub(chats[0], Some(1)).await["ok"].is_object(), "again is not one more");
-    ann.ask("unsub", json!({ "s": format!("c:{}", chats[0]) })).await;
+    assert!(
+        ann.sub(chats[0], Some(1)).await["ok"].is_object(),
+        "again is not one more"
+    );
+    ann.ask("unsub", json!({ "s": format!("c:{}", chats[0]) }))
+        .await;
     assert!(ann.sub(chats[2], None).await["ok"].is_object());
 }

@@ -46,7 +46,10 @@ impl AuthApi for Keys {
 
     async fn public_keys(&self, _: &Call) -> Result<Vec<PublicKey>, Fault> {
         let x = self.0.public_key().as_ref().try_into().unwrap();
-        Ok(vec![PublicKey { kid: "k1".to_owned(), x }])
+        Ok(vec![PublicKey {
+            kid: "k1".to_owned(),
+            x,
+        }])
     }
 
     async fn revoked_since(&self, _: &Call, _: i64) -> Result<Vec<Revocation>, Fault> {
@@ -69,10 +72,18 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (clock, ids): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(RandomIds));
         let url = format!("embedded:{}", folder.path().join("log.db").display());
-        let inner = eventlog::open(&url, eventlog::Config::default(), clock.clone(), ids.clone(), node.spawner());
+        let inner = eventlog::open(
+            &url,
+            eventlog::Config::default(),
+            clock.clone(),
+            ids.clone(),
+            node.spawner(),
+        );
         let log = Arc::new(SwitchedLog::new(inner.await.unwrap()));
         let topics = Arc::new(Topics::default());
-        eventlog::EventLog::ensure(log.as_ref(), &ws_gateway::topics(&topics, 4)).await.unwrap();
+        eventlog::EventLog::ensure(log.as_ref(), &ws_gateway::topics(&topics, 4))
+            .await
+            .unwrap();
         let streams = Streams::new(log.inner.clone(), topics.clone());
         let pair = Arc::new(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
         let verifier = Verifier::new(Arc::new(Keys(pair.clone())), clock.clone());
@@ -104,7 +115,17 @@ impl World {
             }
         })
         .await;
-        Self { streams, log, cache, verifier, topics, address, pair, _folder: folder, _stop: stop }
+        Self {
+            streams,
+            log,
+            cache,
+            verifier,
+            topics,
+            address,
+            pair,
+            _folder: folder,
+            _stop: stop,
+        }
     }
 
     pub(crate) fn token(&self, user: UserId) -> String {
@@ -114,13 +135,19 @@ impl World {
             "iss": "messenger", "aud": "messenger", "sub": user, "name": "somebody",
             "sid": SessionId(user.0), "iat": now_s, "exp": now_s + 900, "jti": Uuid::now_v7(),
         });
-        let input = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+        let input = format!(
+            "{}.{}",
+            BASE64.encode(header.to_string()),
+            BASE64.encode(claims.to_string())
+        );
         let signature = BASE64.encode(self.pair.sign(input.as_bytes()).as_ref());
         format!("{input}.{signature}")
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws/v1", self.address)).await.unwrap();
+        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws/v1", self.address))
+            .await
+            .unwrap();
         Client::new(socket)
     }
 
@@ -149,11 +176,17 @@ impl World {
     }
 
     pub(crate) async fn status_from(&self, origin: &str) -> u16 {
-        let mut request = format!("ws://{}/ws/v1", self.address).into_client_request().unwrap();
-        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let mut request = format!("ws://{}/ws/v1", self.address)
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
         match tokio_tungstenite::connect_async(request).await {
             Ok((_, response)) => response.status().as_u16(),
-            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status().as_u16(),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                response.status().as_u16()
+            }
             Err(error) => panic!("{error}"),
         }
     }

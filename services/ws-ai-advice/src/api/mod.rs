@@ -1,0 +1,3 @@
+//! The way in: the socket.
+
+pub(crate) mod socket;

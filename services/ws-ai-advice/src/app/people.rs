@@ -1,0 +1,161 @@
+//! The people who listen here, and what is followed for them: their lane of the log and their channel of the cache.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use cache::{Cache, Subscriber, SubscriberHandle};
+use contracts::{
+    UserId,
+    chat::BindingMode,
+    frames::{self, Head, Lane},
+};
+use eventlog::EventLog;
+use kit::{Backoff, BoxError, CancellationToken};
+use parking_lot::Mutex;
+use realtime::{Frame, Hub, Socket, Watchers};
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+/// Records of one read.
+const BATCH: usize = 512;
+
+/// The people who listen here.
+#[derive(Default)]
+pub(crate) struct People {
+    sockets: Watchers<UserId>,
+    is_following: AtomicBool,
+    /// Those whose first connection came or whose last one went.
+    changed: Mutex<HashSet<UserId>>,
+    has_changed: Notify,
+}
+
+/// What has to be known of a run to decide whether it is advice.
+#[derive(Deserialize)]
+struct Kind {
+    kind: BindingMode,
+}
+
+impl People {
+    pub(crate) fn join(&self, user: UserId, socket: &Arc<Socket>) {
+        if self.sockets.watch(user, socket) {
+            self.change(user);
+        }
+    }
+
+    pub(crate) fn leave(&self, user: UserId, socket: &Socket) {
+        if self.sockets.unwatch(user, socket) {
+            self.change(user);
+        }
+    }
+
+    fn change(&self, user: UserId) {
+        self.changed.lock().insert(user);
+        self.has_changed.notify_one();
+    }
+
+    /// Whether what happens reaches the connections of this process.
+    pub(crate) fn is_following(&self) -> bool {
+        self.is_following.load(Ordering::Acquire)
+    }
+
+    /// Follows the lanes from their present end until the node stops. When the place is lost, everybody comes back.
+    pub(crate) async fn follow_lanes(
+        &self,
+        log: &dyn EventLog,
+        topic: &str,
+        hub: &Hub,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
+        let mut tail = log.tail(topic).await?;
+        self.is_following.store(true, Ordering::Release);
+        loop {
+            let records = tokio::select! {
+                records = tail.next(BATCH) => records,
+                () = stop.cancelled() => return Ok(()),
+            };
+            let records = match records {
+                Ok(records) => records,
+                Err(error) => {
+                    self.is_following.store(false, Ordering::Release);
+                    hub.restart_all("restart");
+                    return Err(error.into());
+                }
+            };
+            for record in records {
+                if let Some(Lane::User(user)) = Lane::parse(&record.key) {
+                    self.tell(user, &record.value);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, user: UserId, frame: &[u8]) {
+        if !self.sockets.is_watched(&user) || !is_advice(frame) {
+            return;
+        }
+        let frame = Frame::text(frame);
+        // A connection without room for a hint reads everything again when it comes back.
+        self.sockets.each(&user, |socket| {
+            let _ = socket.send_event(&frame);
+        });
+    }
+
+    /// Follows the channels of those who are here. Without the cache nothing is lost but pieces.
+    pub(crate) async fn follow_pieces(&self, cache: &dyn Cache, stop: CancellationToken) -> Result<(), BoxError> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            if let Ok(mut subscriber) = cache.subscriber().await {
+                backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+                let handle = subscriber.handle();
+                tokio::select! {
+                    () = self.receive(subscriber.as_mut()) => {}
+                    () = self.keep_channels(&handle) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn receive(&self, subscriber: &mut dyn Subscriber) {
+        while let Some((channel, frame)) = subscriber.next().await {
+            let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else { continue };
+            let is_piece = Head::parse(&frame).is_ok_and(|head| matches!(head.t.as_ref(), frames::AI_DELTA | frames::AI_SNAP));
+            if is_piece {
+                let frame = Frame::text(&frame);
+                self.sockets.each(&user, |socket| socket.send_ephemeral(&frame, None));
+            }
+        }
+    }
+
+    /// Subscribes to the channels of those who are here; returns when the cache does not answer.
+    async fn keep_channels(&self, handle: &SubscriberHandle) {
+        self.changed.lock().extend(self.sockets.keys());
+        loop {
+            let changed = std::mem::take(&mut *self.changed.lock());
+            for user in changed {
+                let channel = format!("u:{user}");
+                let is_here = self.sockets.is_watched(&user);
+                let done = if is_here { handle.add(&channel).await } else { handle.remove(&channel).await };
+                if done.is_err() {
+                    return;
+                }
+            }
+            self.has_changed.notified().await;
+        }
+    }
+}
+
+fn is_advice(frame: &[u8]) -> bool {
+    let Ok(head) = Head::parse(frame) else { return false };
+    head.t == frames::AI_RUN && head.content::<Kind>().is_ok_and(|run| run.kind == BindingMode::Advice)
+}
