@@ -18,7 +18,10 @@ const FAILED: u8 = 1;
 
 /// Runs a command; gives the exit code.
 pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(CANNOT_START, &error.to_string()),
     };
@@ -44,7 +47,9 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         }
         Command::Migrate { direction, common } => {
             let (config, topology) = settings(&common)?;
-            migrate(&config, &topology, &direction).await.map_err(cannot_start)
+            migrate(&config, &topology, &direction)
+                .await
+                .map_err(cannot_start)
         }
         Command::Check(common) => {
             let (config, topology) = settings(&common)?;
@@ -68,15 +73,20 @@ fn cannot_start(error: anyhow::Error) -> Failure {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| (FAILED, error.to_string()))
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| (FAILED, error.to_string()))
 }
 
 fn settings(common: &Common) -> Result<(Config, Topology), Failure> {
     let bad = |error| (BAD_CONFIG, error);
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = Config::load(common.config.as_deref(), variables).map_err(bad)?;
     let topology = Topology::parse(&common.services).map_err(bad)?;
-    topology.check(&config).map_err(|troubles| bad(troubles.join("; ")))?;
+    topology
+        .check(&config)
+        .map_err(|troubles| bad(troubles.join("; ")))?;
     config.ai.check().map_err(bad)?;
     Ok((config, topology))
 }
@@ -87,10 +97,17 @@ async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
     if let Some(spec) = std::env::var_os("MESSENGER_FAILPOINT") {
         kit::failpoint::arm(&spec.to_string_lossy()).map_err(|error| (BAD_CONFIG, error))?;
     }
-    let process = Process::build(config, topology).await.map_err(cannot_start)?;
-    let (public, private) = process.addresses().map_err(|error| (CANNOT_START, error.to_string()))?;
+    let process = Process::build(config, topology)
+        .await
+        .map_err(cannot_start)?;
+    let (public, private) = process
+        .addresses()
+        .map_err(|error| (CANNOT_START, error.to_string()))?;
     tracing::info!(%public, %private, "serving on http://{public}");
-    process.serve(stop_signal()).await.map_err(|error| (FAILED, error))?;
+    process
+        .serve(stop_signal())
+        .await
+        .map_err(|error| (FAILED, error))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -98,7 +115,10 @@ async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
 /// Ends at the first SIGINT or SIGTERM. A second one ends the process at once.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -106,7 +126,10 @@ async fn stop_signal() {
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping; a second signal stops at once");
-    #[expect(clippy::disallowed_methods, reason = "it outlives every node on purpose")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it outlives every node on purpose"
+    )]
     drop(tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -116,17 +139,31 @@ async fn stop_signal() {
     }));
 }
 
-async fn migrate(config: &Config, topology: &Topology, direction: &Direction) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
-    for service in Service::ALL.into_iter().filter(|service| topology.is_here(*service)) {
-        let Some(migrations) = service.migrations() else { continue };
+async fn migrate(
+    config: &Config,
+    topology: &Topology,
+    direction: &Direction,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("data folder {}", config.data.display()))?;
+    for service in Service::ALL
+        .into_iter()
+        .filter(|service| topology.is_here(*service))
+    {
+        let Some(migrations) = service.migrations() else {
+            continue;
+        };
         let db = sql::open(&config.sql, service.name(), &config.pool).await?;
         let done = match direction {
             Direction::Up => sql::migrate_up(&db, migrations).await?,
             Direction::Down { steps } => sql::migrate_down(&db, migrations, *steps).await?,
         };
         db.close().await;
-        let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
+        let done = if done.is_empty() {
+            "nothing to do".to_owned()
+        } else {
+            done.join(", ")
+        };
         writeln!(std::io::stdout(), "{:<8} {done}", service.name())?;
     }
     Ok(())
@@ -136,19 +173,33 @@ fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
     for (name, document) in crate::openapi() {
         let path = folder.join(format!("{name}.json"));
-        std::fs::write(&path, document.to_pretty_json()? + "\n").with_context(|| format!("{}", path.display()))?;
+        std::fs::write(&path, document.to_pretty_json()? + "\n")
+            .with_context(|| format!("{}", path.display()))?;
     }
     Ok(())
 }
 
 async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
     let node = kit::Node::new();
-    let (clock, ids) = (std::sync::Arc::new(kit::SystemClock), std::sync::Arc::new(kit::RandomIds));
-    let log = eventlog::open(&config.log, config.embedded_log.clone(), clock, ids, node.spawner()).await?;
+    let (clock, ids) = (
+        std::sync::Arc::new(kit::SystemClock),
+        std::sync::Arc::new(kit::RandomIds),
+    );
+    let log = eventlog::open(
+        &config.log,
+        config.embedded_log.clone(),
+        clock,
+        ids,
+        node.spawner(),
+    )
+    .await?;
     let mut out = std::io::stdout().lock();
     for (part, (low, high)) in log.watermarks(topic).await?.into_iter().enumerate() {
         let part = u32::try_from(part)?;
-        for record in log.read(topic, part, low.max(high - last), usize::try_from(last)?).await? {
+        for record in log
+            .read(topic, part, low.max(high - last), usize::try_from(last)?)
+            .await?
+        {
             let value: serde_json::Value = serde_json::from_slice(&record.value)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into());
             let key = String::from_utf8_lossy(&record.key);

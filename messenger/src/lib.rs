@@ -32,7 +32,9 @@ impl Process {
         kit::telemetry::metrics();
         let mut node = Node::new();
         wiring::build(&mut node, config, topology).await?;
-        Ok(Self(node.bind(config.http.public, config.http.private).await?))
+        Ok(Self(
+            node.bind(config.http.public, config.http.private).await?,
+        ))
     }
 
     /// The addresses of the public and the private listener.

@@ -63,7 +63,8 @@ impl Service {
             Self::User => Some(&user::MIGRATIONS),
             Self::Chat => Some(&chat::MIGRATIONS),
             Self::Message => Some(&message::MIGRATIONS),
-            Self::Ai | Self::Notification | Self::WsGateway | Self::WsAiAdvice | Self::WsAutoreply => None,
+            Self::Ai => Some(&ai::MIGRATIONS),
+            Self::Notification | Self::WsGateway | Self::WsAiAdvice | Self::WsAutoreply => None,
         }
     }
 }
@@ -78,10 +79,13 @@ impl FromStr for Service {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|service| service.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("`{name}` is no service; the services are {names}, or all of them: all")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|service| service.name() == name)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::name).join(", ");
+                format!("`{name}` is no service; the services are {names}, or all of them: all")
+            })
     }
 }
 
@@ -98,9 +102,14 @@ impl Topology {
     /// The name that is unknown, with those that are known.
     pub fn parse(names: &str) -> Result<Self, String> {
         if names.trim() == "all" {
-            return Ok(Self { here: Service::ALL.to_vec() });
+            return Ok(Self {
+                here: Service::ALL.to_vec(),
+            });
         }
-        let mut here = names.split(',').map(|name| name.trim().parse()).collect::<Result<Vec<Service>, _>>()?;
+        let mut here = names
+            .split(',')
+            .map(|name| name.trim().parse())
+            .collect::<Result<Vec<Service>, _>>()?;
         here.sort_unstable();
         here.dedup();
         Ok(Self { here })
@@ -117,8 +126,15 @@ impl Topology {
     /// One line for each thing that cannot work.
     pub fn check(&self, config: &Config) -> Result<(), Vec<String>> {
         let mut troubles = Vec::new();
-        let embedded = [("log", &config.log, "embedded:"), ("sql", &config.sql, "sqlite:"), ("cache", &config.cache, "memory:")];
-        let elsewhere: Vec<_> = Service::ALL.into_iter().filter(|service| !self.is_here(*service)).collect();
+        let embedded = [
+            ("log", &config.log, "embedded:"),
+            ("sql", &config.sql, "sqlite:"),
+            ("cache", &config.cache, "memory:"),
+        ];
+        let elsewhere: Vec<_> = Service::ALL
+            .into_iter()
+            .filter(|service| !self.is_here(*service))
+            .collect();
         if !elsewhere.is_empty() {
             for (setting, url, scheme) in embedded {
                 if url.starts_with(scheme) {
@@ -130,13 +146,23 @@ impl Topology {
                 }
             }
             if troubles.is_empty() {
-                troubles.push(format!("{} cannot be reached in another process yet: run all services here", names(&elsewhere)));
+                troubles.push(format!(
+                    "{} cannot be reached in another process yet: run all services here",
+                    names(&elsewhere)
+                ));
             }
         }
         if !(1..=1024).contains(&config.partitions) {
-            troubles.push(format!("partitions = {} is not within 1..=1024", config.partitions));
+            troubles.push(format!(
+                "partitions = {} is not within 1..=1024",
+                config.partitions
+            ));
         }
-        if troubles.is_empty() { Ok(()) } else { Err(troubles) }
+        if troubles.is_empty() {
+            Ok(())
+        } else {
+            Err(troubles)
+        }
     }
 
     /// The table that `messenger check` prints.
@@ -150,7 +176,11 @@ impl Topology {
             config.http.private
         );
         for service in Service::ALL {
-            let place = if self.is_here(service) { "here" } else { "elsewhere" };
+            let place = if self.is_here(service) {
+                "here"
+            } else {
+                "elsewhere"
+            };
             table.push_str(&format!("{:<13} {place}\n", service.name()));
         }
         table
@@ -158,12 +188,18 @@ impl Topology {
 }
 
 fn names(services: &[Service]) -> String {
-    services.iter().map(|service| service.name()).collect::<Vec<_>>().join(", ")
+    services
+        .iter()
+        .map(|service| service.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A URL that can be printed.
 pub fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     match rest.rsplit_once('@') {
         Some((user, host)) => {
             let user = user.split_once(':').map_or(user, |(name, _)| name);
@@ -180,19 +216,33 @@ mod tests {
     #[test]
     fn an_unknown_service_is_answered_with_the_known_ones() {
         let error = Topology::parse("auth,chatt").unwrap_err();
-        assert!(error.contains("`chatt`") && error.contains("ws-gateway"), "{error}");
+        assert!(
+            error.contains("`chatt`") && error.contains("ws-gateway"),
+            "{error}"
+        );
     }
 
     #[test]
     fn embedded_engines_cannot_be_split() {
-        let troubles = Topology::parse("auth,user").unwrap().check(&Config::default()).unwrap_err();
+        let troubles = Topology::parse("auth,user")
+            .unwrap()
+            .check(&Config::default())
+            .unwrap_err();
         assert_eq!(troubles.len(), 3, "{troubles:?}");
-        assert!(Topology::parse("all").unwrap().check(&Config::default()).is_ok());
+        assert!(
+            Topology::parse("all")
+                .unwrap()
+                .check(&Config::default())
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_password_is_never_printed() {
-        assert_eq!(without_password("postgres://ann:secret@host/db"), "postgres://ann@host/db");
+        assert_eq!(
+            without_password("postgres://ann:secret@host/db"),
+            "postgres://ann@host/db"
+        );
         assert_eq!(without_password("sqlite:data"), "sqlite:data");
     }
 }

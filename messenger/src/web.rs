@@ -30,9 +30,12 @@ pub fn openapi() -> Vec<(&'static str, utoipa::openapi::OpenApi)> {
         ("user", user::openapi()),
         ("chat", chat::openapi()),
         ("message", message::openapi()),
-        //ai
+        ("ai", ai::openapi()),
     ];
-    documents.into_iter().map(|(name, document)| (name, finished(document))).collect()
+    documents
+        .into_iter()
+        .map(|(name, document)| (name, finished(document)))
+        .collect()
 }
 
 /// What every document has in common: the version, where it is served, and how one shows who one is.
@@ -43,7 +46,10 @@ fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi 
     };
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.servers = Some(vec![Server::new("/")]);
-    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .build();
     let components = document.components.get_or_insert_with(Components::new);
     components.add_security_scheme("token", SecurityScheme::Http(token));
     document
@@ -51,10 +57,14 @@ fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi 
 
 /// Everything here.
 pub(crate) fn routes() -> Router {
-    let urls = openapi().iter().map(|(name, _)| format!("/openapi/{name}.json")).collect::<Vec<_>>();
+    let urls = openapi()
+        .iter()
+        .map(|(name, _)| format!("/openapi/{name}.json"))
+        .collect::<Vec<_>>();
     let config = utoipa_swagger_ui::Config::new(urls).try_it_out_enabled(true);
-    let docs = Router::from(utoipa_swagger_ui::SwaggerUi::new("/docs").config(config))
-        .layer(axum::middleware::map_response(|response| async { with_policy(response, DOCS_POLICY) }));
+    let docs = Router::from(utoipa_swagger_ui::SwaggerUi::new("/docs").config(config)).layer(
+        axum::middleware::map_response(|response| async { with_policy(response, DOCS_POLICY) }),
+    );
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/openapi/{file}", get(document))
@@ -65,7 +75,9 @@ pub(crate) fn routes() -> Router {
 async fn document(Path(file): Path<String>) -> Result<Response, Fault> {
     let name = file.strip_suffix(".json").unwrap_or(&file);
     let document = openapi().into_iter().find(|(service, _)| *service == name);
-    document.map(|(_, document)| axum::Json(document).into_response()).ok_or_else(|| Fault::not_found("document"))
+    document
+        .map(|(_, document)| axum::Json(document).into_response())
+        .ok_or_else(|| Fault::not_found("document"))
 }
 
 /// A file of the page; a path of the page's own routes gives the page itself.
@@ -82,20 +94,35 @@ fn asset(path: &str, headers: &HeaderMap) -> Response {
 fn page(path: &str, headers: &HeaderMap) -> Response {
     let Some(file) = Page::get(path) else {
         return match path {
-            "index.html" => (StatusCode::OK, "The page was not built into this program: run `make web`.\n").into_response(),
+            "index.html" => (
+                StatusCode::OK,
+                "The page was not built into this program: run `make web`.\n",
+            )
+                .into_response(),
             _ => Fault::not_found("file").into_response(),
         };
     };
     let tag = etag(&file);
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         return StatusCode::NOT_MODIFIED.into_response();
     }
     // Built files carry a hash in their name and never change; the page itself is asked for each time.
-    let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     let mut response = file.data.into_owned().into_response();
     let out = response.headers_mut();
-    for (name, value) in [(header::CONTENT_TYPE, kind.as_ref()), (header::ETAG, &tag), (header::CACHE_CONTROL, cache)] {
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind.as_ref()),
+        (header::ETAG, &tag),
+        (header::CACHE_CONTROL, cache),
+    ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             out.insert(name, value);
         }
@@ -105,10 +132,19 @@ fn page(path: &str, headers: &HeaderMap) -> Response {
 
 fn etag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
-    format!("\"{}\"", hash[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!(
+        "\"{}\"",
+        hash[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    )
 }
 
 fn with_policy(mut response: Response, policy: &'static str) -> Response {
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(policy),
+    );
     response
 }

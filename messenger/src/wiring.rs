@@ -31,9 +31,16 @@ pub(crate) struct Base {
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds every service of `topology` on `node`.
-pub(crate) async fn build(node: &mut Node, config: &Config, topology: &Topology) -> anyhow::Result<()> {
-    topology.check(config).map_err(|troubles| anyhow!(troubles.join("; ")))?;
-    std::fs::create_dir_all(&config.data).with_context(|| format!("data folder {}", config.data.display()))?;
+pub(crate) async fn build(
+    node: &mut Node,
+    config: &Config,
+    topology: &Topology,
+) -> anyhow::Result<()> {
+    topology
+        .check(config)
+        .map_err(|troubles| anyhow!(troubles.join("; ")))?;
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("data folder {}", config.data.display()))?;
     let base = Base::open(node, config).await?;
 
     let user = user(node, &base).await?;
@@ -41,8 +48,10 @@ pub(crate) async fn build(node: &mut Node, config: &Config, topology: &Topology)
     node.http(user::routes(user.clone(), verifier.clone()).0);
     let message = message(node, &base, &verifier).await?;
     chat(node, &base, &user, &message, &verifier).await?;
-    //AI
-    ws_gateway(node, &base, &message, None, &verifier)?;
+    let ai = ai(node, &base, &user, &message, &verifier).await?;
+    ws_gateway(node, &base, &message, &ai, &verifier)?;
+    ws_ai_advice(node, &base, &verifier)?;
+    ws_autoreply(node, &base, &verifier)?;
     node.http(crate::web::routes());
     Ok(())
 }
@@ -51,15 +60,24 @@ impl Base {
     async fn open(node: &mut Node, config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(RandomIds);
-        let log =
-            eventlog::open(&config.log, config.embedded_log.clone(), clock.clone(), ids.clone(), node.spawner()).await?;
+        let log = eventlog::open(
+            &config.log,
+            config.embedded_log.clone(),
+            clock.clone(),
+            ids.clone(),
+            node.spawner(),
+        )
+        .await?;
         let cache = cache::open(&config.cache)?;
         let topics = Arc::new(config.topics.clone());
         let partitions = config.partitions;
         let mut needed = [
             message::topics(&topics, partitions),
             chat::topics(&topics, partitions),
+            ai::topics(&topics, partitions),
             ws_gateway::topics(&topics, partitions),
+            ws_ai_advice::topics(&topics, partitions),
+            ws_autoreply::topics(&topics, partitions),
         ]
         .concat();
         needed.sort_by(|a, b| a.name.cmp(&b.name));
@@ -87,7 +105,9 @@ impl Base {
 
     /// Opens a service's own store. An embedded one migrates itself; on a server that is a job of its own.
     async fn db(&self, node: &mut Node, service: Service) -> anyhow::Result<sql::Db> {
-        let migrations = service.migrations().context("a service without tables has no store")?;
+        let migrations = service
+            .migrations()
+            .context("a service without tables has no store")?;
         let db = sql::open(&self.config.sql, service.name(), &self.config.pool).await?;
         match db.engine() {
             sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
@@ -101,7 +121,11 @@ impl Base {
 
 async fn user(node: &mut Node, base: &Base) -> anyhow::Result<UserClient> {
     let db = base.db(node, Service::User).await?;
-    let deps = user::Deps { db, clock: base.clock.clone(), ids: base.ids.clone() };
+    let deps = user::Deps {
+        db,
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+    };
     Ok(user::build(&user::Config::default(), deps, node))
 }
 
@@ -123,7 +147,11 @@ async fn auth(node: &mut Node, base: &Base, user: &UserClient) -> anyhow::Result
     Ok(verifier)
 }
 
-async fn message(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<MessageClient> {
+async fn message(
+    node: &mut Node,
+    base: &Base,
+    verifier: &Arc<Verifier>,
+) -> anyhow::Result<MessageClient> {
     let deps = message::Deps {
         db: base.db(node, Service::Message).await?,
         log: base.log.clone(),
@@ -164,7 +192,7 @@ fn ws_gateway(
     node: &mut Node,
     base: &Base,
     message: &MessageClient,
-    ai: Option<AiClient>,
+    ai: &AiClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<()> {
     let deps = ws_gateway::Deps {
@@ -172,10 +200,58 @@ fn ws_gateway(
         topics: base.topics.clone(),
         cache: base.cache.clone(),
         message: message.clone(),
-        ai,
+        ai: Some(ai.clone()),
         verifier: verifier.clone(),
         clock: base.clock.clone(),
         ids: base.ids.clone(),
     };
     Ok(ws_gateway::build(&base.config.ws_gateway, deps, node)?)
+}
+
+async fn ai(
+    node: &mut Node,
+    base: &Base,
+    user: &UserClient,
+    message: &MessageClient,
+    verifier: &Arc<Verifier>,
+) -> anyhow::Result<AiClient> {
+    let deps = ai::Deps {
+        db: base.db(node, Service::Ai).await?,
+        log: base.log.clone(),
+        cache: base.cache.clone(),
+        message: message.clone(),
+        user: user.clone(),
+        topics: base.topics.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        verifier: verifier.clone(),
+        replica: base.replica.clone(),
+        session_timeout: base.config.message.session_timeout,
+    };
+    Ok(ai::build(&base.config.ai, deps, node)?)
+}
+
+fn ws_ai_advice(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
+    let deps = ws_ai_advice::Deps {
+        log: base.log.clone(),
+        cache: base.cache.clone(),
+        topics: base.topics.clone(),
+        verifier: verifier.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        replica: base.replica.clone(),
+    };
+    Ok(ws_ai_advice::build(&base.config.ws_ai_advice, deps, node)?)
+}
+
+fn ws_autoreply(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
+    let deps = ws_autoreply::Deps {
+        log: base.log.clone(),
+        topics: base.topics.clone(),
+        verifier: verifier.clone(),
+        clock: base.clock.clone(),
+        ids: base.ids.clone(),
+        replica: base.replica.clone(),
+    };
+    Ok(ws_autoreply::build(&base.config.ws_autoreply, deps, node)?)
 }

@@ -90,10 +90,6 @@ export class Connection {
     ];
   }
 
-  get status(): Status {
-    return this.#status;
-  }
-
   start(): void {
     this.#connect();
   }

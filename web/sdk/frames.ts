@@ -1,6 +1,6 @@
 /** The frames of `/ws/v1`: their types, and how they are read and written. */
 
-import type { Binding, Id, Marks, Message, Position, Run } from './api-types';
+import type { Binding, Id, Marks, Message, Run } from './api-types';
 
 export interface Welcome {
   conn: string;
@@ -74,9 +74,6 @@ export interface EventContents {
 
 export const streamOf = (chat: Id): string => `c:${chat}`;
 
-/** The chat of a stream; `null` for streams of a later version. */
-export const chatOf = (stream: string): Id | null => (stream.startsWith('c:') ? stream.slice(2) : null);
-
 export const isDurable = (event: ServerEvent): event is DurableEvent =>
   's' in event && typeof event.s === 'string' && 'o' in event && typeof event.o === 'number';
 
@@ -96,5 +93,3 @@ export function parseFrame(data: string): Record<string, unknown>[] {
   }
   return objects;
 }
-
-export type { Position };

@@ -77,14 +77,6 @@ export class Hub {
     this.#channel.onmessage = (message) => this.#heard(message as Notice);
   }
 
-  get status(): Status {
-    return this.#status;
-  }
-
-  get isOwner(): boolean {
-    return this.#owned !== null;
-  }
-
   isLive(): boolean {
     return this.#status.kind === 'live';
   }

@@ -166,8 +166,8 @@ scenarios! {
         assert_eq!(message.text, held["text"].as_str().unwrap());
         assert_eq!(bob.history(&chat).await[1], event["d"]);
         run_in(&ann, run, "done").await;
-        let again = ann.post(&format!("/api/ai/runs/{run}/approve"), json!({})).await;
-        assert_eq!(again.status, 409, "{}", again.body);
+        let again = ann.post(&format!("/api/ai/runs/{run}/approve"), json!({})).await.ok();
+        assert_eq!(again["state"], "done", "approving twice says it once");
         assert_eq!(ann.history(&chat).await.len(), 2);
         world.stop().await;
     }
@@ -288,10 +288,13 @@ scenarios! {
         let (one, two) = (ann.bind(&chat, "advice").await, bob.bind(&chat, "advice").await);
         assert_ne!(one["thread"], two["thread"]);
         ann.say(&chat, "the code word is walnut").await;
-        for person in [&ann, &bob] {
+        for (person, word) in [(&bob, "walnut"), (&ann, "hazel")] {
+            if word == "hazel" {
+                bob.say(&chat, "mine is hazel").await;
+            }
             let run = person.post(&format!("/api/chats/{chat}/advice"), json!({ "key": key() })).await.ok();
             let done = run_in(person, run["run"].as_str().unwrap(), "done").await;
-            assert!(done["text"].as_str().unwrap().contains("walnut"), "the demo answers to the last message: {done}");
+            assert!(done["text"].as_str().unwrap().contains(word), "the demo answers to the last message of the other: {done}");
         }
         world.stop().await;
     }

@@ -29,7 +29,7 @@ macro_rules! scenarios {
 }
 
 mod accounts;
-//mod assistant;
+mod assistant;
 mod checker;
 mod child;
 mod conversation;

@@ -10,7 +10,10 @@ const KNOWN: [(&str, &str); 15] = [
     ("REDIS_URL", "cache"),
     ("OPENAI_API_KEY", "ai.api_key"),
     ("OPENAI_BASE_URL", "ai.base_url"),
-    ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "message.persist_workers"),
+    (
+        "CHAT_MESSAGE_PERSIST_WORKER_COUNT",
+        "message.persist_workers",
+    ),
     ("TOPIC_MESSAGE_PERSIST", "topics.message_persist"),
     ("TOPIC_FORWARD_MESSAGE", "topics.forward_message"),
     ("TOPIC_AI_FEED", "topics.ai_feed"),
@@ -29,7 +32,10 @@ const OTHERS: [&str; 2] = ["MESSENGER_CONFIG", "MESSENGER_FAILPOINT"];
 const PREFIX: &str = "MESSENGER_";
 
 /// Puts the environment on top of `table`. A value is read as the type that its setting has.
-pub(super) fn overlay(table: &mut Table, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+pub(super) fn overlay(
+    table: &mut Table,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), String> {
     let defaults = Table::try_from(Config::default()).map_err(|error| error.to_string())?;
     let mut variables: Vec<_> = environment.into_iter().collect();
     variables.sort();
@@ -42,9 +48,14 @@ pub(super) fn overlay(table: &mut Table, environment: impl IntoIterator<Item = (
                 None => continue,
             },
         };
-        let text = if name == "KAFKA_BROKERS" { format!("kafka://{text}") } else { text };
+        let text = if name == "KAFKA_BROKERS" {
+            format!("kafka://{text}")
+        } else {
+            text
+        };
         let keys: Vec<_> = path.split('.').collect();
-        let value = typed(&text, lookup(&defaults, &keys)).map_err(|error| format!("{name}: {error}"))?;
+        let value =
+            typed(&text, lookup(&defaults, &keys)).map_err(|error| format!("{name}: {error}"))?;
         let before = table.clone();
         set(table, &keys, value);
         // Read at once, so that a mistake is reported with the name of its variable.
@@ -62,7 +73,11 @@ fn path_of(rest: &str, defaults: &Table) -> String {
     match lower.split_once("__") {
         Some((section, key)) => {
             let dashed = section.replace('_', "-");
-            let section = if defaults.contains_key(&dashed) { dashed } else { section.to_owned() };
+            let section = if defaults.contains_key(&dashed) {
+                dashed
+            } else {
+                section.to_owned()
+            };
             format!("{section}.{}", key.replace("__", "."))
         }
         None => lower,
@@ -72,29 +87,51 @@ fn path_of(rest: &str, defaults: &Table) -> String {
 fn lookup<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a Value> {
     let (first, rest) = keys.split_first()?;
     let value = table.get(*first)?;
-    if rest.is_empty() { Some(value) } else { lookup(value.as_table()?, rest) }
+    if rest.is_empty() {
+        Some(value)
+    } else {
+        lookup(value.as_table()?, rest)
+    }
 }
 
 fn typed(text: &str, like: Option<&Value>) -> Result<Value, String> {
     match like {
-        Some(Value::Integer(_)) => text.parse().map(Value::Integer).map_err(|_| format!("`{text}` is no whole number")),
-        Some(Value::Float(_)) => text.parse().map(Value::Float).map_err(|_| format!("`{text}` is no number")),
-        Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).map_err(|_| format!("`{text}` is neither true nor false")),
+        Some(Value::Integer(_)) => text
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| format!("`{text}` is no whole number")),
+        Some(Value::Float(_)) => text
+            .parse()
+            .map(Value::Float)
+            .map_err(|_| format!("`{text}` is no number")),
+        Some(Value::Boolean(_)) => text
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| format!("`{text}` is neither true nor false")),
         Some(Value::Array(_)) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            let items = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
+            Ok(Value::Array(
+                items.map(|item| Value::String(item.to_owned())).collect(),
+            ))
         }
         _ => Ok(Value::String(text.to_owned())),
     }
 }
 
 fn set(table: &mut Table, keys: &[&str], value: Value) {
-    let Some((first, rest)) = keys.split_first() else { return };
+    let Some((first, rest)) = keys.split_first() else {
+        return;
+    };
     if rest.is_empty() {
         table.insert((*first).to_owned(), value);
         return;
     }
-    let section = table.entry(*first).or_insert_with(|| Value::Table(Table::new()));
+    let section = table
+        .entry(*first)
+        .or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
         set(section, rest, value);
     }

@@ -50,6 +50,12 @@ pub struct Config {
     /// Sockets.
     #[serde(rename = "ws-gateway")]
     pub ws_gateway: ws_gateway::Config,
+    /// Sockets that receive advice.
+    #[serde(rename = "ws-ai-advice")]
+    pub ws_ai_advice: ws_ai_advice::Config,
+    /// Sockets that receive replies of the AI.
+    #[serde(rename = "ws-autoreply")]
+    pub ws_autoreply: ws_autoreply::Config,
 }
 
 /// The listeners.
@@ -64,7 +70,10 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { public: SocketAddr::from(([127, 0, 0, 1], 8080)), private: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+        Self {
+            public: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            private: SocketAddr::from(([127, 0, 0, 1], 9090)),
+        }
     }
 }
 
@@ -87,6 +96,8 @@ impl Default for Config {
             message: message::Config::default(),
             ai: ai::Config::default(),
             ws_gateway: ws_gateway::Config::default(),
+            ws_ai_advice: ws_ai_advice::Config::default(),
+            ws_autoreply: ws_autoreply::Config::default(),
         }
     }
 }
@@ -102,13 +113,18 @@ impl Config {
     ) -> Result<Self, String> {
         let mut table = toml::Table::new();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
             // Read once by itself, so that a mistake is reported with its line.
-            toml::from_str::<Self>(&text).map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
-            table = toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+            toml::from_str::<Self>(&text)
+                .map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+            table = toml::from_str(&text)
+                .map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
         }
         environment::overlay(&mut table, environment)?;
-        let config: Self = table.try_into().map_err(|error| format!("configuration: {}", one_line(&error)))?;
+        let config: Self = table
+            .try_into()
+            .map_err(|error| format!("configuration: {}", one_line(&error)))?;
         Ok(config.resolved())
     }
 
@@ -137,7 +153,11 @@ impl Config {
 }
 
 fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -145,7 +165,12 @@ mod tests {
     use super::*;
 
     fn load(environment: &[(&str, &str)]) -> Result<Config, String> {
-        Config::load(None, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        Config::load(
+            None,
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
     }
 
     /// What has no default: it prints as an empty text, and the documents show it as a comment.
@@ -157,9 +182,19 @@ mod tests {
         let documented: toml::Table = toml::from_str(DEFAULTS).unwrap();
         let mut defaults = toml::Table::try_from(Config::default()).unwrap();
         for (section, key) in SECRETS {
-            let section = defaults.get_mut(section).and_then(toml::Value::as_table_mut).unwrap();
-            assert_eq!(section.remove(key), Some(String::new().into()), "{key} has no default");
-            assert!(DEFAULTS.contains(&format!("\n# {key} = \"")), "{key} stands there as a comment");
+            let section = defaults
+                .get_mut(section)
+                .and_then(toml::Value::as_table_mut)
+                .unwrap();
+            assert_eq!(
+                section.remove(key),
+                Some(String::new().into()),
+                "{key} has no default"
+            );
+            assert!(
+                DEFAULTS.contains(&format!("\n# {key} = \"")),
+                "{key} stands there as a comment"
+            );
         }
         for (name, value) in &defaults {
             assert_eq!(documented.get(name), Some(value), "{name}");
@@ -173,7 +208,10 @@ mod tests {
         let mut before = "";
         for line in DEFAULTS.lines() {
             let is_setting = line.contains(" = ") && !line.starts_with('#');
-            assert!(!is_setting || before.starts_with("# "), "no comment above `{line}`");
+            assert!(
+                !is_setting || before.starts_with("# "),
+                "no comment above `{line}`"
+            );
             before = line;
         }
     }

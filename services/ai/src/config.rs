@@ -147,7 +147,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            takeover: Duration::from_secs(600),
+            takeover: Duration::from_mins(10),
             pause: Duration::from_secs(3),
             pause_max: Duration::from_secs(15),
             consecutive: 3,
@@ -157,7 +157,7 @@ impl Default for Limits {
             open_advice: 4,
             delay_min: Duration::from_secs(5),
             delay_max: Duration::from_secs(25),
-            outcome: Duration::from_secs(120),
+            outcome: Duration::from_mins(2),
         }
     }
 }
@@ -189,13 +189,19 @@ pub struct Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { messages: 40, bytes: 24 * 1024 }
+        Self {
+            messages: 40,
+            bytes: 24 * 1024,
+        }
     }
 }
 
 impl Context {
     pub(crate) fn bounds(self) -> prompt::Bounds {
-        prompt::Bounds { messages: self.messages.min(contracts::message::MAX_PAGE), bytes: self.bytes }
+        prompt::Bounds {
+            messages: self.messages.min(contracts::message::MAX_PAGE),
+            bytes: self.bytes,
+        }
     }
 }
 
@@ -203,7 +209,8 @@ impl Config {
     /// Refuses what cannot work, naming the setting.
     pub fn check(&self) -> Result<(), String> {
         if self.provider == Dialect::ChatCompletions {
-            chat_completions::endpoint(&self.base_url).map_err(|error| format!("ai.base_url: {error}"))?;
+            chat_completions::endpoint(&self.base_url)
+                .map_err(|error| format!("ai.base_url: {error}"))?;
             if self.model.trim().is_empty() {
                 return Err("ai.model is empty".to_owned());
             }
@@ -212,7 +219,10 @@ impl Config {
             return Err("ai.limits.delay_min is longer than ai.limits.delay_max".to_owned());
         }
         if self.concurrency == 0 || self.context.messages == 0 || self.limits.open_advice == 0 {
-            return Err("ai.concurrency, ai.context.messages and ai.limits.open_advice must be at least 1".to_owned());
+            return Err(
+                "ai.concurrency, ai.context.messages and ai.limits.open_advice must be at least 1"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -221,15 +231,15 @@ impl Config {
     pub(crate) fn provider(&self) -> Result<Arc<dyn Provider>, BoxError> {
         Ok(match self.provider {
             Dialect::Demo => Arc::new(demo::Demo::new(self.demo_pause)),
-            Dialect::ChatCompletions => {
-                Arc::new(chat_completions::ChatCompletions::new(&chat_completions::Settings {
+            Dialect::ChatCompletions => Arc::new(chat_completions::ChatCompletions::new(
+                &chat_completions::Settings {
                     base_url: self.base_url.clone(),
                     api_key: self.api_key.clone(),
                     model: self.model.clone(),
                     connect_timeout: self.timeouts.connect,
                     max_tokens: self.max_output_tokens,
-                })?)
-            }
+                },
+            )?),
         })
     }
 }
@@ -245,17 +255,36 @@ mod tests {
     /// row:G24: a printed configuration does not show the key.
     #[test]
     fn a_key_is_never_printed() {
-        let config: Config = serde_json::from_str(r#"{"api_key": "sk-very-secret"}"#).expect("a configuration");
-        let shown = format!("{config:?}{}", serde_json::to_string(&config).expect("it prints"));
+        let config: Config =
+            serde_json::from_str(r#"{"api_key": "sk-very-secret"}"#).expect("a configuration");
+        let shown = format!(
+            "{config:?}{}",
+            serde_json::to_string(&config).expect("it prints")
+        );
         assert!(!shown.contains("very-secret"), "{shown}");
     }
 
     #[test]
     fn settings_that_cannot_work_are_named() {
-        let wrong = Config { provider: Dialect::ChatCompletions, base_url: "ftp://x".to_owned(), ..Config::default() };
-        assert!(wrong.check().is_err_and(|error| error.contains("ai.base_url")));
-        let wrong = Config { concurrency: 0, ..Config::default() };
-        assert!(wrong.check().is_err_and(|error| error.contains("ai.concurrency")));
+        let wrong = Config {
+            provider: Dialect::ChatCompletions,
+            base_url: "ftp://x".to_owned(),
+            ..Config::default()
+        };
+        assert!(
+            wrong
+                .check()
+                .is_err_and(|error| error.contains("ai.base_url"))
+        );
+        let wrong = Config {
+            concurrency: 0,
+            ..Config::default()
+        };
+        assert!(
+            wrong
+                .check()
+                .is_err_and(|error| error.contains("ai.concurrency"))
+        );
         assert!(serde_json::from_str::<Config>(r#"{"provdier": "demo"}"#).is_err());
         assert_eq!(Config::default().check(), Ok(()));
     }

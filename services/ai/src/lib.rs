@@ -15,6 +15,7 @@ mod ports;
 mod store;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
@@ -24,9 +25,12 @@ use api::{
     intake::{Handler, Intake},
 };
 use app::{
-    bindings::Bindings, call::Calls, desk::Desk, live::Lives, names::Names, scheduler::Scheduler, writer::Writer,
+    bindings::Bindings, call::Calls, desk::Desk, live::Lives, names::Names, scheduler::Scheduler,
+    writer::Writer,
 };
-use contracts::{ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient};
+use contracts::{
+    ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
+};
 use eventlog::{EventLog, TopicSpec};
 use kit::{Breaker, Clock, Fault, Ids, Node, OnFailure};
 use ports::Provider;
@@ -74,7 +78,10 @@ pub struct Deps {
 
 /// The topics that this service uses, with `partitions` each; one for dead letters.
 pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
-    let spec = |name: &str, partitions| TopicSpec { name: name.into(), partitions };
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.into(),
+        partitions,
+    };
     let mut specs: Vec<_> = [
         &topics.ai_binding_init,
         &topics.ai_feed,
@@ -86,7 +93,13 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     ]
     .map(|name| spec(name, partitions))
     .into();
-    let groups = [INIT_GROUP, FEED_GROUP, ADVICE_GROUP, FORWARD_GROUP, RUNS_GROUP];
+    let groups = [
+        INIT_GROUP,
+        FEED_GROUP,
+        ADVICE_GROUP,
+        FORWARD_GROUP,
+        RUNS_GROUP,
+    ];
     specs.extend(groups.map(|group| spec(&Topics::dead_letters(group), 1)));
     specs
 }
@@ -97,7 +110,9 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<AiClient, Fault> {
     config.check().map_err(Fault::invalid)?;
-    let provider = config.provider().map_err(|error| Fault::invalid(format!("ai: {error}")))?;
+    let provider = config
+        .provider()
+        .map_err(|error| Fault::invalid(format!("ai: {error}")))?;
     Ok(Arc::new(start(config, deps, provider, node)))
 }
 
@@ -106,7 +121,12 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
     metrics::describe();
     let token = node.token();
     let store = store::Store::new(deps.db);
-    let outbox = outbox::Outbox::new(store.clone(), deps.log.clone(), deps.clock.clone(), deps.replica.clone());
+    let outbox = outbox::Outbox::new(
+        store.clone(),
+        deps.log.clone(),
+        deps.clock.clone(),
+        deps.replica.clone(),
+    );
     let bindings = Bindings {
         store: store.clone(),
         outbox: outbox.clone(),
@@ -133,17 +153,46 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
         spawner: node.spawner(),
         probe_tries: config.probe_tries,
     };
-    node.task("ai scheduler", OnFailure::Restart, move || scheduler.clone().run());
+    node.task("ai scheduler", OnFailure::Restart, move || {
+        scheduler.clone().run()
+    });
     let stop = token.clone();
-    node.task("ai outbox", OnFailure::Restart, move || outbox.clone().run(stop.clone()));
+    node.task("ai outbox", OnFailure::Restart, move || {
+        outbox.clone().run(stop.clone())
+    });
 
-    let intakes = Intakes { bindings: bindings.clone(), log: deps.log, session_timeout: deps.session_timeout };
+    let intakes = Intakes {
+        bindings: bindings.clone(),
+        log: deps.log,
+        session_timeout: deps.session_timeout,
+    };
     let topics = &deps.topics;
-    intakes.add(node, "ai init", &topics.ai_binding_init, INIT_GROUP, Inits(bindings.clone()));
-    let feeds = Feeds { bindings: bindings.clone(), message: deps.message };
+    intakes.add(
+        node,
+        "ai init",
+        &topics.ai_binding_init,
+        INIT_GROUP,
+        Inits(bindings.clone()),
+    );
+    let feeds = Feeds {
+        bindings: bindings.clone(),
+        message: deps.message,
+    };
     intakes.add(node, "ai feed", &topics.ai_feed, FEED_GROUP, feeds);
-    intakes.add(node, "ai advice", &topics.ai_advice_request, ADVICE_GROUP, Requests(bindings.clone()));
-    intakes.add(node, "ai streams", &topics.forward_message, FORWARD_GROUP, Streams(bindings.clone()));
+    intakes.add(
+        node,
+        "ai advice",
+        &topics.ai_advice_request,
+        ADVICE_GROUP,
+        Requests(bindings.clone()),
+    );
+    intakes.add(
+        node,
+        "ai streams",
+        &topics.forward_message,
+        FORWARD_GROUP,
+        Streams(bindings.clone()),
+    );
 
     node.ready("ai store", move || {
         let store = store.clone();
@@ -161,7 +210,14 @@ struct Intakes {
 }
 
 impl Intakes {
-    fn add<H: Handler>(&self, node: &Node, name: &'static str, topic: &str, group: &'static str, handler: H) {
+    fn add<H: Handler>(
+        &self,
+        node: &Node,
+        name: &'static str,
+        topic: &str,
+        group: &'static str,
+        handler: H,
+    ) {
         let intake = Arc::new(Intake {
             bindings: self.bindings.clone(),
             log: self.log.clone(),

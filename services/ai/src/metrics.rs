@@ -28,16 +28,33 @@ pub(crate) const PROBES: &str = "ai_probes_total";
 /// Tells the registry the help texts.
 pub(crate) fn describe() {
     metrics::describe_counter!(RUNS, "Runs that reached a state, by kind and state");
-    metrics::describe_histogram!(PROVIDER, metrics::Unit::Seconds, "Time of one call to the provider, retries included");
-    metrics::describe_histogram!(FIRST_TOKEN, metrics::Unit::Seconds, "Time until the provider's first words");
+    metrics::describe_histogram!(
+        PROVIDER,
+        metrics::Unit::Seconds,
+        "Time of one call to the provider, retries included"
+    );
+    metrics::describe_histogram!(
+        FIRST_TOKEN,
+        metrics::Unit::Seconds,
+        "Time until the provider's first words"
+    );
     metrics::describe_counter!(FAILURES, "Calls to the provider that failed, by class");
-    metrics::describe_counter!(TOOL_CALLS, "Tool calls that the provider wanted and nobody made");
+    metrics::describe_counter!(
+        TOOL_CALLS,
+        "Tool calls that the provider wanted and nobody made"
+    );
     metrics::describe_counter!(TOKENS, "Tokens that calls cost");
     metrics::describe_gauge!(QUEUED, "Runs that wait for a call");
     metrics::describe_gauge!(CALLS, "Calls to the provider that are open");
-    metrics::describe_counter!(QUOTA, "Runs that the owner's budget of the day did not allow, by kind");
+    metrics::describe_counter!(
+        QUOTA,
+        "Runs that the owner's budget of the day did not allow, by kind"
+    );
     metrics::describe_counter!(DEAD, "Records put to the dead letters, by group");
-    metrics::describe_counter!(PROBES, "Tries of the provider for a new binding, by outcome");
+    metrics::describe_counter!(
+        PROBES,
+        "Tries of the provider for a new binding, by outcome"
+    );
 }
 
 /// The label of a kind.

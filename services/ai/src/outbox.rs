@@ -30,8 +30,19 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(store: Store, log: Arc<dyn EventLog>, clock: Arc<dyn Clock>, worker: Arc<str>) -> Self {
-        Self { store, log, clock, worker, woken: Arc::default() }
+    pub(crate) fn new(
+        store: Store,
+        log: Arc<dyn EventLog>,
+        clock: Arc<dyn Clock>,
+        worker: Arc<str>,
+    ) -> Self {
+        Self {
+            store,
+            log,
+            clock,
+            worker,
+            woken: Arc::default(),
+        }
     }
 
     /// Says that rows were committed.
@@ -69,13 +80,19 @@ impl Outbox {
     /// Publishes the next rows and says how many there were.
     async fn publish(&self) -> Result<usize, BoxError> {
         let before_ms = self.clock.now_ms() - LEFT_BEHIND_MS;
-        let rows = self.store.unpublished(&self.worker, before_ms, BATCH).await?;
+        let rows = self
+            .store
+            .unpublished(&self.worker, before_ms, BATCH)
+            .await?;
         if rows.is_empty() {
             return Ok(0);
         }
         let numbers: Vec<i64> = rows.iter().map(|row| row.n).collect();
         for row in rows {
-            let record = Record { key: row.outgoing.key, value: row.outgoing.payload };
+            let record = Record {
+                key: row.outgoing.key,
+                value: row.outgoing.payload,
+            };
             self.log.append(&row.outgoing.topic, vec![record]).await?;
         }
         kit::failpoint!("ai.outbox.appended");

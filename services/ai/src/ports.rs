@@ -64,7 +64,10 @@ impl Failure {
 
     /// Whether the same call may go well a little later.
     pub(crate) fn is_passing(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Timeout | Self::RateLimited | Self::CutOff)
+        matches!(
+            self,
+            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::CutOff
+        )
     }
 }
 

@@ -25,7 +25,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sockets: realtime::Config::default(), session_timeout: Duration::from_secs(6) }
+        Self {
+            sockets: realtime::Config::default(),
+            session_timeout: Duration::from_secs(6),
+        }
     }
 }
 
@@ -49,7 +52,10 @@ pub struct Deps {
 
 /// The topics that this service uses, with `partitions` each; one for dead letters.
 pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
-    let spec = |name: &str, partitions| TopicSpec { name: name.into(), partitions };
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.into(),
+        partitions,
+    };
     vec![
         spec(&topics.ai_advice_response, partitions),
         spec(&topics.forward_message, partitions),
@@ -63,7 +69,13 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start("ws-ai-advice", config.sockets.clone(), deps.clock, deps.ids.as_ref(), node);
+    let hub = Hub::start(
+        "ws-ai-advice",
+        config.sockets.clone(),
+        deps.clock,
+        deps.ids.as_ref(),
+        node,
+    );
     let hub = hub.map_err(|error| Fault::invalid(format!("ws-ai-advice.sockets.{error}")))?;
     let people = Arc::new(app::people::People::default());
     let stop = node.token();
@@ -74,13 +86,18 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         session_timeout: config.session_timeout,
         token: stop.clone(),
     };
-    node.task("ws-ai-advice deliver", OnFailure::Restart, move || deliver.clone().run());
+    node.task("ws-ai-advice deliver", OnFailure::Restart, move || {
+        deliver.clone().run()
+    });
     let (this, token, behind) = (people.clone(), stop.clone(), hub.clone());
     let (log, topics) = (deps.log, deps.topics);
     node.task("ws-ai-advice lanes", OnFailure::Restart, move || {
         let (this, token, behind) = (this.clone(), token.clone(), behind.clone());
         let (log, topics) = (log.clone(), topics.clone());
-        async move { this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token).await }
+        async move {
+            this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token)
+                .await
+        }
     });
     let (this, cache) = (people.clone(), deps.cache);
     node.task("ws-ai-advice pieces", OnFailure::Restart, move || {
@@ -90,9 +107,18 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
     let this = people.clone();
     node.ready("ws-ai-advice lanes", move || {
         let is_following = this.is_following();
-        async move { if is_following { Ok(()) } else { Err("the lanes are not followed".to_owned()) } }
+        async move {
+            if is_following {
+                Ok(())
+            } else {
+                Err("the lanes are not followed".to_owned())
+            }
+        }
     });
-    let door = api::socket::Door { people, verifier: deps.verifier };
+    let door = api::socket::Door {
+        people,
+        verifier: deps.verifier,
+    };
     node.http(axum::Router::new().route("/ws/ai-advice", realtime::door(hub, Arc::new(door))));
     Ok(())
 }

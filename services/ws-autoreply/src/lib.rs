@@ -25,7 +25,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sockets: realtime::Config::default(), session_timeout: Duration::from_secs(6) }
+        Self {
+            sockets: realtime::Config::default(),
+            session_timeout: Duration::from_secs(6),
+        }
     }
 }
 
@@ -47,7 +50,10 @@ pub struct Deps {
 
 /// The topics that this service uses, with `partitions` each.
 pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
-    vec![TopicSpec { name: topics.forward_message.as_str().into(), partitions }]
+    vec![TopicSpec {
+        name: topics.forward_message.as_str().into(),
+        partitions,
+    }]
 }
 
 /// Starts the service on `node`. The topics exist.
@@ -56,7 +62,13 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start("ws-autoreply", config.sockets.clone(), deps.clock, deps.ids.as_ref(), node);
+    let hub = Hub::start(
+        "ws-autoreply",
+        config.sockets.clone(),
+        deps.clock,
+        deps.ids.as_ref(),
+        node,
+    );
     let hub = hub.map_err(|error| Fault::invalid(format!("ws-autoreply.sockets.{error}")))?;
     let people = Arc::new(app::people::People::default());
     let stop = node.token();
@@ -67,19 +79,33 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         session_timeout: config.session_timeout,
         token: stop.clone(),
     };
-    node.task("ws-autoreply tell", OnFailure::Restart, move || tell.clone().run());
+    node.task("ws-autoreply tell", OnFailure::Restart, move || {
+        tell.clone().run()
+    });
     let (this, behind, log, topics) = (people.clone(), hub.clone(), deps.log, deps.topics);
     node.task("ws-autoreply lanes", OnFailure::Restart, move || {
         let (this, token, behind) = (this.clone(), stop.clone(), behind.clone());
         let (log, topics) = (log.clone(), topics.clone());
-        async move { this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token).await }
+        async move {
+            this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token)
+                .await
+        }
     });
     let this = people.clone();
     node.ready("ws-autoreply lanes", move || {
         let is_following = this.is_following();
-        async move { if is_following { Ok(()) } else { Err("the lanes are not followed".to_owned()) } }
+        async move {
+            if is_following {
+                Ok(())
+            } else {
+                Err("the lanes are not followed".to_owned())
+            }
+        }
     });
-    let door = api::socket::Door { people, verifier: deps.verifier };
+    let door = api::socket::Door {
+        people,
+        verifier: deps.verifier,
+    };
     node.http(axum::Router::new().route("/ws/autoreply", realtime::door(hub, Arc::new(door))));
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod wire;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 mod tests;
 
 use std::{collections::VecDeque, time::Duration};
@@ -59,8 +60,9 @@ impl ChatCompletions {
     pub(crate) fn new(settings: &Settings) -> Result<Self, BoxError> {
         let mut headers = header::HeaderMap::new();
         if let Some(key) = &settings.api_key {
-            let mut value = header::HeaderValue::try_from(format!("Bearer {}", key.expose_secret().trim()))
-                .map_err(|_| "the API key holds characters that no header can carry")?;
+            let mut value =
+                header::HeaderValue::try_from(format!("Bearer {}", key.expose_secret().trim()))
+                    .map_err(|_| "the API key holds characters that no header can carry")?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -71,13 +73,25 @@ impl ChatCompletions {
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let url = endpoint(&settings.base_url)?;
-        Ok(Self { http, url, model: settings.model.clone(), max_tokens: settings.max_tokens })
+        Ok(Self {
+            http,
+            url,
+            model: settings.model.clone(),
+            max_tokens: settings.max_tokens,
+        })
     }
 
     fn body(&self, prompt: &Prompt) -> serde_json::Value {
         // OpenAI's newer models refuse the old name, and most other servers do not know the new one.
-        let is_openai = self.url.host_str().is_some_and(|host| host.ends_with("openai.com"));
-        let max_tokens = if is_openai { "max_completion_tokens" } else { "max_tokens" };
+        let is_openai = self
+            .url
+            .host_str()
+            .is_some_and(|host| host.ends_with("openai.com"));
+        let max_tokens = if is_openai {
+            "max_completion_tokens"
+        } else {
+            "max_tokens"
+        };
         serde_json::json!({
             "model": self.model,
             "stream": true,
@@ -93,14 +107,29 @@ impl ChatCompletions {
 
 /// The address of the endpoint; a missing `/v1` is added.
 pub(crate) fn endpoint(base_url: &str) -> Result<Url, BoxError> {
-    let mut url = Url::parse(base_url.trim()).map_err(|error| format!("`{base_url}` is no address: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("the provider's address must be http or https without a login: {base_url}").into());
+    let mut url = Url::parse(base_url.trim())
+        .map_err(|error| format!("`{base_url}` is no address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(format!(
+            "the provider's address must be http or https without a login: {base_url}"
+        )
+        .into());
     }
     let path = url.path().trim_end_matches('/');
     let base = path.strip_suffix("/chat/completions").unwrap_or(path);
-    let is_version = |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let version = if base.split('/').any(is_version) { "" } else { "/v1" };
+    let is_version = |segment: &str| {
+        segment
+            .strip_prefix('v')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let version = if base.split('/').any(is_version) {
+        ""
+    } else {
+        "/v1"
+    };
     let path = format!("{base}{version}/chat/completions");
     url.set_path(&path);
     url.set_query(None);
@@ -115,17 +144,34 @@ impl Provider for ChatCompletions {
     }
 
     async fn write(&self, prompt: &Prompt) -> Result<Pieces, Failure> {
-        let response = self.http.post(self.url.clone()).json(&self.body(prompt)).send().await.map_err(|error| {
-            tracing::debug!(error = %error.without_url(), "the provider cannot be reached");
-            Failure::Unavailable
-        })?;
+        let response = self
+            .http
+            .post(self.url.clone())
+            .json(&self.body(prompt))
+            .send()
+            .await
+            .map_err(|error| {
+                tracing::debug!(error = %error.without_url(), "the provider cannot be reached");
+                Failure::Unavailable
+            })?;
         if !response.status().is_success() {
             return Err(failure_of(response.status()));
         }
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let streams = kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        let streams = kind
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("text/event-stream");
         let body = limited(response.bytes_stream());
-        if streams { Ok(streamed(body)) } else { whole(body).await }
+        if streams {
+            Ok(streamed(body))
+        } else {
+            whole(body).await
+        }
     }
 }
 
@@ -151,7 +197,9 @@ fn limited(
 }
 
 /// An answer in one piece, from a server that does not stream.
-async fn whole(body: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Result<Pieces, Failure> {
+async fn whole(
+    body: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static,
+) -> Result<Pieces, Failure> {
     let mut body = std::pin::pin!(body);
     let mut bytes = Vec::new();
     while let Some(more) = body.next().await {
@@ -171,7 +219,12 @@ struct Reading<S> {
 /// An answer in server-sent events.
 fn streamed(body: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Pieces {
     let events = Box::pin(body.eventsource());
-    let reading = Reading { events, ready: VecDeque::new(), finished: false, ended: false };
+    let reading = Reading {
+        events,
+        ready: VecDeque::new(),
+        finished: false,
+        ended: false,
+    };
     stream::unfold(reading, |mut reading| async move {
         loop {
             if let Some(piece) = reading.ready.pop_front() {

@@ -48,21 +48,29 @@ impl Provider for Demo {
 }
 
 fn answer(prompt: &Prompt) -> String {
-    let last = prompt.quotes().iter().rev().find(|quote| quote.role != Role::Owner);
+    let last = prompt
+        .quotes()
+        .iter()
+        .rev()
+        .find(|quote| quote.role != Role::Owner);
     let russian = is_russian(prompt.quotes().last().map_or("", |quote| &quote.text));
     match (prompt.task(), russian) {
         (Task::Probe, _) => "ready: this is the built-in demo".to_owned(),
         (Task::Advise(question), true) => advice_ru(prompt, last, question.as_deref()),
         (Task::Advise(question), false) => advice_en(prompt, last, question.as_deref()),
         (Task::Reply, true) => {
-            let seen = last.map_or(String::new(), |quote| format!(" Сообщение получено: «{}».", excerpt(quote)));
+            let seen = last.map_or(String::new(), |quote| {
+                format!(" Сообщение получено: «{}».", excerpt(quote))
+            });
             format!(
                 "Это демонстрационный ответ: настоящая модель ИИ не подключена.{seen} {} ответит лично, как только сможет.",
                 prompt.owner()
             )
         }
         (Task::Reply, false) => {
-            let seen = last.map_or(String::new(), |quote| format!(" Your message arrived: “{}”.", excerpt(quote)));
+            let seen = last.map_or(String::new(), |quote| {
+                format!(" Your message arrived: “{}”.", excerpt(quote))
+            });
             format!(
                 "This is a demo reply: no real AI model is connected.{seen} {} will answer in person as soon as possible.",
                 prompt.owner()
@@ -73,10 +81,18 @@ fn answer(prompt: &Prompt) -> String {
 
 fn advice_en(prompt: &Prompt, last: Option<&Quote>, question: Option<&str>) -> String {
     let (count, automatic) = counts(prompt);
-    let asked = question.map_or(String::new(), |question| format!(" You asked: “{}”.", cut(question)));
+    let asked = question.map_or(String::new(), |question| {
+        format!(" You asked: “{}”.", cut(question))
+    });
     let next = last.map_or_else(
         || "Nobody has written yet. You could begin with: “Hello!”".to_owned(),
-        |quote| format!("{} wrote: “{}”. You could answer: “Thank you, I have seen it.”", quote.name, excerpt(quote)),
+        |quote| {
+            format!(
+                "{} wrote: “{}”. You could answer: “Thank you, I have seen it.”",
+                quote.name,
+                excerpt(quote)
+            )
+        },
     );
     format!(
         "This is demo advice: no real AI model is connected. I was shown {count} messages, {automatic} of them by an AI.{asked} {next}"
@@ -85,10 +101,18 @@ fn advice_en(prompt: &Prompt, last: Option<&Quote>, question: Option<&str>) -> S
 
 fn advice_ru(prompt: &Prompt, last: Option<&Quote>, question: Option<&str>) -> String {
     let (count, automatic) = counts(prompt);
-    let asked = question.map_or(String::new(), |question| format!(" Ваш вопрос: «{}».", cut(question)));
+    let asked = question.map_or(String::new(), |question| {
+        format!(" Ваш вопрос: «{}».", cut(question))
+    });
     let next = last.map_or_else(
         || "Другие пока ничего не написали.".to_owned(),
-        |quote| format!("{} пишет: «{}». Можно ответить: «Спасибо, вижу.»", quote.name, excerpt(quote)),
+        |quote| {
+            format!(
+                "{} пишет: «{}». Можно ответить: «Спасибо, вижу.»",
+                quote.name,
+                excerpt(quote)
+            )
+        },
     );
     format!(
         "Это демонстрационный совет: настоящая модель ИИ не подключена. Показано сообщений: {count}, из них от ИИ: {automatic}.{asked} {next}"
@@ -96,7 +120,11 @@ fn advice_ru(prompt: &Prompt, last: Option<&Quote>, question: Option<&str>) -> S
 }
 
 fn counts(prompt: &Prompt) -> (usize, usize) {
-    let automatic = prompt.quotes().iter().filter(|quote| quote.role == Role::Ai).count();
+    let automatic = prompt
+        .quotes()
+        .iter()
+        .filter(|quote| quote.role == Role::Ai)
+        .count();
     (prompt.quotes().len(), automatic)
 }
 
@@ -113,14 +141,18 @@ fn cut(text: &str) -> String {
 }
 
 fn is_russian(text: &str) -> bool {
-    text.chars().any(|c| matches!(c, 'а'..='я' | 'А'..='Я' | 'ё' | 'Ё'))
+    text.chars()
+        .any(|c| matches!(c, 'а'..='я' | 'А'..='Я' | 'ё' | 'Ё'))
 }
 
 /// Cuts a text into at least [`PIECES`] pieces, between characters.
 fn pieces(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let size = (characters.len() / (PIECES + 3)).max(1);
-    characters.chunks(size).map(|chunk| chunk.iter().collect()).collect()
+    characters
+        .chunks(size)
+        .map(|chunk| chunk.iter().collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -131,14 +163,41 @@ mod tests {
     fn prompt(task: Task, texts: &[&str]) -> Prompt {
         let quotes = texts
             .iter()
-            .map(|text| Quote { role: Role::Member, name: "bob".to_owned(), text: (*text).to_owned() })
+            .map(|text| Quote {
+                role: Role::Member,
+                name: "bob".to_owned(),
+                text: (*text).to_owned(),
+            })
             .collect();
-        Prompt::new(task, "ann", quotes, Bounds { messages: 40, bytes: 1000 }, "n".to_owned())
+        Prompt::new(
+            task,
+            "ann",
+            quotes,
+            Bounds {
+                messages: 40,
+                bytes: 1000,
+            },
+            "n".to_owned(),
+        )
     }
 
     async fn written(prompt: &Prompt) -> Vec<String> {
-        let pieces: Vec<_> = Demo::new(Duration::ZERO).write(prompt).await.expect("the demo never fails").collect().await;
-        pieces.into_iter().filter_map(|piece| if let Ok(Piece::Text(text)) = piece { Some(text) } else { None }).collect()
+        let pieces: Vec<_> = Demo::new(Duration::ZERO)
+            .write(prompt)
+            .await
+            .expect("the demo never fails")
+            .collect()
+            .await;
+        pieces
+            .into_iter()
+            .filter_map(|piece| {
+                if let Ok(Piece::Text(text)) = piece {
+                    Some(text)
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     /// row:E30: the same messages always give the same text, which says what it is.
@@ -148,7 +207,11 @@ mod tests {
             (Task::Reply, "hi there", "demo"),
             (Task::Reply, "привет", "демонстрационный"),
             (Task::Advise(None), "hi there", "demo"),
-            (Task::Advise(Some("what now?".to_owned())), "привет", "демонстрационный"),
+            (
+                Task::Advise(Some("what now?".to_owned())),
+                "привет",
+                "демонстрационный",
+            ),
             (Task::Probe, "", "demo"),
         ] {
             let prompt = prompt(task, &[text]);
@@ -161,8 +224,13 @@ mod tests {
 
     #[tokio::test]
     async fn advice_counts_what_it_was_shown_and_quotes_the_newest() {
-        let text = written(&prompt(Task::Advise(None), &["one", "two", "three"])).await.concat();
-        assert!(text.contains("3 messages") && text.contains("“three”"), "{text}");
+        let text = written(&prompt(Task::Advise(None), &["one", "two", "three"]))
+            .await
+            .concat();
+        assert!(
+            text.contains("3 messages") && text.contains("“three”"),
+            "{text}"
+        );
         let text = written(&prompt(Task::Advise(None), &[])).await.concat();
         assert!(text.contains("Nobody has written yet"), "{text}");
     }

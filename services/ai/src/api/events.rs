@@ -28,7 +28,9 @@ use crate::{
 const READS: usize = 8;
 
 fn read<'a, T: Deserialize<'a>>(record: &'a Delivered) -> Result<Option<T>, String> {
-    serde_json::from_slice(&record.value).map(Some).map_err(|error| error.to_string())
+    serde_json::from_slice(&record.value)
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 /// New bindings.
@@ -47,8 +49,20 @@ impl Handler for Inits {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx, init: &BindingInit, (): &(), after: &mut After) -> Result<(), Error> {
-        self.0.begin(tx, Thread::new(init.thread, init.chat, init.owner, init.mode), after).await
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        init: &BindingInit,
+        (): &(),
+        after: &mut After,
+    ) -> Result<(), Error> {
+        self.0
+            .begin(
+                tx,
+                Thread::new(init.thread, init.chat, init.owner, init.mode),
+                after,
+            )
+            .await
     }
 }
 
@@ -60,11 +74,27 @@ pub(crate) struct Feeds {
 
 impl Feeds {
     /// The messages of a thread that the guards do not know yet, up to the newest that was fed.
-    async fn news(&self, thread: ThreadId, first_o: i64) -> Result<(ThreadId, Vec<Message>), Fault> {
-        let known = self.bindings.store.thread(thread).await.map_err(Fault::from)?;
+    async fn news(
+        &self,
+        thread: ThreadId,
+        first_o: i64,
+    ) -> Result<(ThreadId, Vec<Message>), Fault> {
+        let known = self
+            .bindings
+            .store
+            .thread(thread)
+            .await
+            .map_err(Fault::from)?;
         // A new binding begins with its first message; what was said before is context and triggers nothing.
-        let after = known.map(|known| known.kernel.newest_o).filter(|newest| *newest > 0).unwrap_or(first_o - 1);
-        match self.message.thread_messages(&Call::internal("ai feed"), thread, after, MAX_PAGE).await {
+        let after = known
+            .map(|known| known.kernel.newest_o)
+            .filter(|newest| *newest > 0)
+            .unwrap_or(first_o - 1);
+        match self
+            .message
+            .thread_messages(&Call::internal("ai feed"), thread, after, MAX_PAGE)
+            .await
+        {
             Ok(messages) => Ok((thread, messages)),
             // The binding is gone; the stream of the chat will say so.
             Err(fault) if fault.is(Code::NotFound) => Ok((thread, Vec::new())),
@@ -88,11 +118,22 @@ impl Handler for Feeds {
             let first_o = first.entry(feed.thread).or_insert(feed.o);
             *first_o = feed.o.min(*first_o);
         }
-        let reads = first.into_iter().map(|(thread, first_o)| self.news(thread, first_o));
-        stream::iter(reads).buffer_unordered(READS).try_collect().await
+        let reads = first
+            .into_iter()
+            .map(|(thread, first_o)| self.news(thread, first_o));
+        stream::iter(reads)
+            .buffer_unordered(READS)
+            .try_collect()
+            .await
     }
 
-    async fn apply(&self, tx: &mut Tx, feed: &Feed, known: &Self::Known, after: &mut After) -> Result<(), Error> {
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        feed: &Feed,
+        known: &Self::Known,
+        after: &mut After,
+    ) -> Result<(), Error> {
         let bindings = &self.bindings;
         let new = Thread::new(feed.thread, feed.chat, feed.owner, feed.mode);
         let mut thread = bindings.store.ensure_thread(tx, new, None).await?;
@@ -100,12 +141,16 @@ impl Handler for Feeds {
             // The stream was here already: the binding was this when the message was stored.
             thread.binding_o = feed.o;
             set_mode(&mut thread, feed.mode);
-            bindings.apply(tx, &mut thread, Event::Bound(feed.mode), after).await?;
+            bindings
+                .apply(tx, &mut thread, Event::Bound(feed.mode), after)
+                .await?;
         }
         for message in known.get(&feed.thread).into_iter().flatten() {
             if message.o > thread.kernel.newest_o {
                 let line = line(message, thread.owner);
-                bindings.apply(tx, &mut thread, Event::Fed(line), after).await?;
+                bindings
+                    .apply(tx, &mut thread, Event::Fed(line), after)
+                    .await?;
             }
         }
         bindings.save(tx, &thread).await
@@ -120,13 +165,23 @@ fn set_mode(thread: &mut Thread, mode: BindingMode) {
 }
 
 fn line(message: &Message, owner: UserId) -> Line {
-    let via = message.via.as_ref().filter(|via| via.mode == BindingMode::Autoreply);
+    let via = message
+        .via
+        .as_ref()
+        .filter(|via| via.mode == BindingMode::Autoreply);
     Line {
         o: message.o,
-        author: if message.author == owner { Author::Owner } else { Author::Other },
+        author: if message.author == owner {
+            Author::Owner
+        } else {
+            Author::Other
+        },
         automatic: pipeline::is_automatic(message),
         run: via.map(|via| via.run),
-        at_ms: message.ts.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_millisecond),
+        at_ms: message
+            .ts
+            .parse::<jiff::Timestamp>()
+            .map_or(0, jiff::Timestamp::as_millisecond),
     }
 }
 
@@ -146,9 +201,20 @@ impl Handler for Requests {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx, request: &AdviceRequest, (): &(), after: &mut After) -> Result<(), Error> {
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        request: &AdviceRequest,
+        (): &(),
+        after: &mut After,
+    ) -> Result<(), Error> {
         let bindings = &self.0;
-        let new = Thread::new(request.thread, request.chat, request.owner, BindingMode::Advice);
+        let new = Thread::new(
+            request.thread,
+            request.chat,
+            request.owner,
+            BindingMode::Advice,
+        );
         let mut thread = bindings.store.ensure_thread(tx, new, None).await?;
         let run = NewRun {
             id: request.run,
@@ -166,9 +232,13 @@ impl Handler for Requests {
         if thread.state != BindingState::Gone {
             // `chat` has checked the mode; our own news of it may be a little behind.
             thread.mode = BindingMode::Advice;
-            bindings.apply(tx, &mut thread, Event::Bound(BindingMode::Advice), after).await?;
+            bindings
+                .apply(tx, &mut thread, Event::Bound(BindingMode::Advice), after)
+                .await?;
         }
-        bindings.apply(tx, &mut thread, Event::Asked(request.run), after).await?;
+        bindings
+            .apply(tx, &mut thread, Event::Asked(request.run), after)
+            .await?;
         bindings.save(tx, &thread).await
     }
 }
@@ -226,25 +296,50 @@ impl Streams {
             }
             frames::BINDING_CHANGED => {
                 let binding: BindingFrame = head.content()?;
-                binding.mode.map(|mode| News::Bound(binding.thread, mode, o))
+                binding
+                    .mode
+                    .map(|mode| News::Bound(binding.thread, mode, o))
             }
-            frames::BINDING_REMOVED => Some(News::Unbound(head.content::<BindingFrame>()?.thread, o)),
+            frames::BINDING_REMOVED => {
+                Some(News::Unbound(head.content::<BindingFrame>()?.thread, o))
+            }
             _ => None,
         })
     }
 
-    async fn told(&self, tx: &mut Tx, run: RunId, outcome: Outcome, after: &mut After) -> Result<(), Error> {
+    async fn told(
+        &self,
+        tx: &mut Tx,
+        run: RunId,
+        outcome: Outcome,
+        after: &mut After,
+    ) -> Result<(), Error> {
         let bindings = &self.0;
         // Answers to people's own sends look the same and name no run of ours.
-        let Some(row) = bindings.store.run_in(tx, run).await? else { return Ok(()) };
-        let Some(mut thread) = bindings.store.lock_thread(tx, row.thread).await? else { return Ok(()) };
-        bindings.apply(tx, &mut thread, Event::Told(run, outcome), after).await?;
+        let Some(row) = bindings.store.run_in(tx, run).await? else {
+            return Ok(());
+        };
+        let Some(mut thread) = bindings.store.lock_thread(tx, row.thread).await? else {
+            return Ok(());
+        };
+        bindings
+            .apply(tx, &mut thread, Event::Told(run, outcome), after)
+            .await?;
         bindings.save(tx, &thread).await
     }
 
-    async fn binding(&self, tx: &mut Tx, id: ThreadId, event: Event, o: i64, after: &mut After) -> Result<(), Error> {
+    async fn binding(
+        &self,
+        tx: &mut Tx,
+        id: ThreadId,
+        event: Event,
+        o: i64,
+        after: &mut After,
+    ) -> Result<(), Error> {
         let bindings = &self.0;
-        let Some(mut thread) = bindings.store.lock_thread(tx, id).await? else { return Ok(()) };
+        let Some(mut thread) = bindings.store.lock_thread(tx, id).await? else {
+            return Ok(());
+        };
         if o <= thread.binding_o {
             return Ok(());
         }
@@ -275,10 +370,18 @@ impl Handler for Streams {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx, news: &News, (): &(), after: &mut After) -> Result<(), Error> {
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        news: &News,
+        (): &(),
+        after: &mut After,
+    ) -> Result<(), Error> {
         match *news {
             News::Told(run, outcome) => self.told(tx, run, outcome, after).await,
-            News::Bound(thread, mode, o) => self.binding(tx, thread, Event::Bound(mode), o, after).await,
+            News::Bound(thread, mode, o) => {
+                self.binding(tx, thread, Event::Bound(mode), o, after).await
+            }
             News::Unbound(thread, o) => self.binding(tx, thread, Event::Unbound, o, after).await,
         }
     }

@@ -40,7 +40,11 @@ fn documented() -> OpenApiRouter<Desk> {
 
 /// The routes, with the check of tokens in front.
 pub(crate) fn router(desk: Desk, verifier: Arc<Verifier>) -> Router {
-    documented().with_state(desk).split_for_parts().0.layer(Extension(verifier))
+    documented()
+        .with_state(desk)
+        .split_for_parts()
+        .0
+        .layer(Extension(verifier))
 }
 
 /// Their description.
@@ -88,15 +92,25 @@ async fn list_runs(
 /// Reads one of the caller's runs.
 #[utoipa::path(get, path = "/api/ai/runs/{run}", tag = "ai", params(("run" = RunId, Path)), security(("bearer" = [])),
     responses((status = 200, body = Run), (status = "4XX", body = Problem)))]
-async fn read_run(State(desk): State<Desk>, caller: Caller, Path(run): Path<RunId>) -> Result<Json<Run>, Fault> {
+async fn read_run(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(run): Path<RunId>,
+) -> Result<Json<Run>, Fault> {
     desk.run(caller.user, run).await.map(Json)
 }
 
 /// Ends a run, wherever it is; 409 when it has ended or is on its way to be stored.
 #[utoipa::path(post, path = "/api/ai/runs/{run}/cancel", tag = "ai", params(("run" = RunId, Path)),
     security(("bearer" = [])), responses((status = 200, body = Run), (status = "4XX", body = Problem)))]
-async fn cancel_run(State(desk): State<Desk>, caller: Caller, Path(run): Path<RunId>) -> Result<Json<Run>, Fault> {
-    desk.decide(caller.user, run, Decision::Cancel, None).await.map(Json)
+async fn cancel_run(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(run): Path<RunId>,
+) -> Result<Json<Run>, Fault> {
+    desk.decide(caller.user, run, Decision::Cancel, None)
+        .await
+        .map(Json)
 }
 
 /// Sends a draft; 409 `superseded` when a newer message made it stale.
@@ -109,14 +123,22 @@ async fn approve_draft(
     Path(run): Path<RunId>,
     Json(approval): Json<Approval>,
 ) -> Result<Json<Run>, Fault> {
-    desk.approve(caller.user, run, approval.text).await.map(Json)
+    desk.approve(caller.user, run, approval.text)
+        .await
+        .map(Json)
 }
 
 /// Throws a draft away.
 #[utoipa::path(post, path = "/api/ai/runs/{run}/discard", tag = "ai", params(("run" = RunId, Path)),
     security(("bearer" = [])), responses((status = 200, body = Run), (status = "4XX", body = Problem)))]
-async fn discard_draft(State(desk): State<Desk>, caller: Caller, Path(run): Path<RunId>) -> Result<Json<Run>, Fault> {
-    desk.decide(caller.user, run, Decision::Discard, None).await.map(Json)
+async fn discard_draft(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(run): Path<RunId>,
+) -> Result<Json<Run>, Fault> {
+    desk.decide(caller.user, run, Decision::Discard, None)
+        .await
+        .map(Json)
 }
 
 /// Reads what the caller chose for their binding in a chat.

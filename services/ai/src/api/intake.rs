@@ -36,7 +36,13 @@ pub(crate) trait Handler: Send + Sync + 'static {
     async fn learn(&self, items: &[&Self::Item]) -> Result<Self::Known, Fault>;
 
     /// Applies one record.
-    async fn apply(&self, tx: &mut Tx, item: &Self::Item, known: &Self::Known, after: &mut After) -> Result<(), Error>;
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        item: &Self::Item,
+        known: &Self::Known,
+        after: &mut After,
+    ) -> Result<(), Error>;
 }
 
 /// A consumer.
@@ -98,7 +104,10 @@ impl<H: Handler> Intake<H> {
             };
             match polled {
                 Poll::Assigned(partitions) => self.take_over(partitions, &mut places).await?,
-                Poll::Records(records) => self.take_in(records, &mut places, consumer.as_mut()).await?,
+                Poll::Records(records) => {
+                    self.take_in(records, &mut places, consumer.as_mut())
+                        .await?;
+                }
             }
         }
         self.commit(&[], &mut places).await?;
@@ -107,7 +116,9 @@ impl<H: Handler> Intake<H> {
 
     async fn take_over(&self, now: Vec<Partition>, places: &mut Places) -> Result<(), Error> {
         places.stored.retain(|partition, _| now.contains(partition));
-        places.reached.retain(|partition, _| now.contains(partition));
+        places
+            .reached
+            .retain(|partition, _| now.contains(partition));
         for partition in now {
             if !places.stored.contains_key(&partition) {
                 let next = self.bindings.store.position(&partition, 0).await?;
@@ -126,18 +137,27 @@ impl<H: Handler> Intake<H> {
     ) -> Result<(), BoxError> {
         let mut entries = Vec::new();
         for record in records {
-            let Some(reached) = places.reached.get_mut(&record.partition) else { continue };
+            let Some(reached) = places.reached.get_mut(&record.partition) else {
+                continue;
+            };
             if record.offset < *reached {
                 continue;
             }
             *reached = record.offset + 1;
-            let raw = Raw { key: record.key.clone(), value: record.value.clone() };
+            let raw = Raw {
+                key: record.key.clone(),
+                value: record.value.clone(),
+            };
             let what = match self.handler.parse(&record) {
                 Ok(Some(item)) => What::Item(item, raw),
                 Ok(None) => continue,
                 Err(why) => What::Dead(raw, why),
             };
-            entries.push(Entry { partition: record.partition, next: record.offset + 1, what });
+            entries.push(Entry {
+                partition: record.partition,
+                next: record.offset + 1,
+                what,
+            });
         }
         // Positions of records that concern nobody here need not be written each time.
         let rest = places.written.is_some_and(|at| at.elapsed() < IDLE);
@@ -146,7 +166,10 @@ impl<H: Handler> Intake<H> {
         }
         match self.commit_patiently(entries, places).await {
             Err(Error::Fenced) => {
-                tracing::warn!(group = self.group, "another consumer has moved the position; going back to it");
+                tracing::warn!(
+                    group = self.group,
+                    "another consumer has moved the position; going back to it"
+                );
                 for (partition, next) in &mut places.stored {
                     *next = self.bindings.store.position(partition, 0).await?;
                     consumer.seek(partition, *next).await?;
@@ -159,12 +182,18 @@ impl<H: Handler> Intake<H> {
     }
 
     /// Commits a batch; waits out what passes by itself, and puts the one record aside that cannot be applied.
-    async fn commit_patiently(&self, mut entries: Vec<Entry<H::Item>>, places: &mut Places) -> Result<(), Error> {
+    async fn commit_patiently(
+        &self,
+        mut entries: Vec<Entry<H::Item>>,
+        places: &mut Places,
+    ) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
         loop {
             let error = match self.commit(&entries, places).await {
                 Err(error) if error.is_passing() => error,
-                Err(error @ (Error::Sql(_) | Error::Unreadable(_))) => break self.commit_singly(&mut entries, places, &error).await,
+                Err(error @ (Error::Sql(_) | Error::Unreadable(_))) => {
+                    break self.commit_singly(&mut entries, places, &error).await;
+                }
                 result => break result,
             };
             tracing::warn!(group = self.group, %error, "a batch could not be applied; trying again");
@@ -204,7 +233,13 @@ impl<H: Handler> Intake<H> {
     async fn commit(&self, entries: &[Entry<H::Item>], places: &mut Places) -> Result<(), Error> {
         let items: Vec<_> = entries
             .iter()
-            .filter_map(|entry| if let What::Item(item, _) = &entry.what { Some(item) } else { None })
+            .filter_map(|entry| {
+                if let What::Item(item, _) = &entry.what {
+                    Some(item)
+                } else {
+                    None
+                }
+            })
             .collect();
         let known = self.learn(&items).await?;
         let mut after = After::default();
@@ -218,7 +253,11 @@ impl<H: Handler> Intake<H> {
         }
         for entry in entries {
             match &entry.what {
-                What::Item(item, _) => self.handler.apply(&mut tx, item, &known, &mut after).await?,
+                What::Item(item, _) => {
+                    self.handler
+                        .apply(&mut tx, item, &known, &mut after)
+                        .await?;
+                }
                 What::Dead(raw, why) => self.bury(&mut tx, raw, why).await?,
             }
         }
@@ -252,6 +291,15 @@ impl<H: Handler> Intake<H> {
         tracing::warn!(group = self.group, why, "a record goes to the dead letters");
         metrics::counter!(names::DEAD, "group" => self.group).increment(1);
         let (key, payload) = (raw.key.clone(), raw.value.clone());
-        self.bindings.post(tx, Outgoing { topic: Topics::dead_letters(self.group), key, payload }).await
+        self.bindings
+            .post(
+                tx,
+                Outgoing {
+                    topic: Topics::dead_letters(self.group),
+                    key,
+                    payload,
+                },
+            )
+            .await
     }
 }

@@ -88,11 +88,16 @@ impl Bindings {
     }
 
     fn moment(&self) -> Moment {
-        let span = millis(self.limits.delay_max.saturating_sub(self.limits.delay_min)).saturating_add(1);
+        let span =
+            millis(self.limits.delay_max.saturating_sub(self.limits.delay_min)).saturating_add(1);
         // The last bits of an id are random.
         let random = i64::try_from(self.ids.next().as_u128() & 0xffff_ffff).unwrap_or(0);
         let delay_ms = millis(self.limits.delay_min) + random % span;
-        Moment { now_ms: self.clock.now_ms(), run: RunId(self.ids.next()), delay_ms }
+        Moment {
+            now_ms: self.clock.now_ms(),
+            run: RunId(self.ids.next()),
+            delay_ms,
+        }
     }
 
     async fn perform(
@@ -103,15 +108,34 @@ impl Bindings {
         after: &mut After,
     ) -> Result<Option<Event>, Error> {
         match action {
-            Action::Open { run, kind, trigger_o } => {
+            Action::Open {
+                run,
+                kind,
+                trigger_o,
+            } => {
                 let now_ms = self.clock.now_ms();
                 let (thread, chat, owner) = (thread.id, thread.chat, thread.owner);
-                let new = NewRun { id: run, thread, chat, owner, kind, trigger_o, question: None, now_ms };
+                let new = NewRun {
+                    id: run,
+                    thread,
+                    chat,
+                    owner,
+                    kind,
+                    trigger_o,
+                    question: None,
+                    now_ms,
+                };
                 self.store.insert_run(tx, &new).await?;
             }
             Action::Reserve(run) => {
-                let most = Spent { calls: self.limits.calls_per_day, tokens: self.limits.tokens_per_day };
-                let granted = self.store.reserve(tx, thread.owner, self.clock.now_ms(), most).await?;
+                let most = Spent {
+                    calls: self.limits.calls_per_day,
+                    tokens: self.limits.tokens_per_day,
+                };
+                let granted = self
+                    .store
+                    .reserve(tx, thread.owner, self.clock.now_ms(), most)
+                    .await?;
                 return Ok(Some(Event::Reserved { run, granted }));
             }
             // The row is in the queue; the scheduler is woken after the commit.
@@ -133,7 +157,9 @@ impl Bindings {
         state: RunState,
         why: Option<Why>,
     ) -> Result<(), Error> {
-        let Some(mut row) = self.store.run_in(tx, run).await? else { return Ok(()) };
+        let Some(mut row) = self.store.run_in(tx, run).await? else {
+            return Ok(());
+        };
         let was = row.state;
         if was == RunState::Done {
             return Ok(());
@@ -145,10 +171,14 @@ impl Bindings {
             None if state == RunState::Failed => row.why,
             None => None,
         };
-        row.at_ms = thread.kernel.open.filter(|open| open.run == run).and_then(|open| match open.phase {
-            Phase::Sending(at) => Some(at),
-            Phase::Working | Phase::Held | Phase::Released(_) => None,
-        });
+        row.at_ms = thread
+            .kernel
+            .open
+            .filter(|open| open.run == run)
+            .and_then(|open| match open.phase {
+                Phase::Sending(at) => Some(at),
+                Phase::Working | Phase::Held | Phase::Released(_) => None,
+            });
         self.store.save_run(tx, &row, self.clock.now_ms()).await?;
         if why == Some(Why::Quota) {
             metrics::counter!(names::QUOTA, "kind" => names::kind(row.kind)).increment(1);
@@ -164,7 +194,11 @@ impl Bindings {
             return Ok(());
         }
         let is_draft = row.state == RunState::Held || was == RunState::Held;
-        let frame = if is_draft { frames::AI_HOLD } else { frames::AI_RUN };
+        let frame = if is_draft {
+            frames::AI_HOLD
+        } else {
+            frames::AI_RUN
+        };
         let out = Outgoing {
             topic: self.topics.forward_message.clone(),
             key: frames::user_key(row.owner),
@@ -174,17 +208,24 @@ impl Bindings {
     }
 
     async fn advise(&self, tx: &mut Tx, run: RunId) -> Result<(), Error> {
-        let Some(row) = self.store.run_in(tx, run).await? else { return Ok(()) };
+        let Some(row) = self.store.run_in(tx, run).await? else {
+            return Ok(());
+        };
         let out = Outgoing {
             topic: self.topics.ai_advice_response.clone(),
             key: row.thread.to_string().into(),
-            payload: pipeline::encode(&contracts::ai::Advice { owner: row.owner, run: row.shown() }),
+            payload: pipeline::encode(&contracts::ai::Advice {
+                owner: row.owner,
+                run: row.shown(),
+            }),
         };
         self.post(tx, out).await
     }
 
     async fn release(&self, tx: &mut Tx, run: RunId, approved: bool) -> Result<(), Error> {
-        let Some(mut row) = self.store.run_in(tx, run).await? else { return Ok(()) };
+        let Some(mut row) = self.store.run_in(tx, run).await? else {
+            return Ok(());
+        };
         row.approved = approved;
         self.store.save_run(tx, &row, self.clock.now_ms()).await?;
         let via = Via {
@@ -195,7 +236,13 @@ impl Bindings {
             edited: row.edited,
         };
         let (thread, text) = (row.thread, row.text.unwrap_or_default());
-        let reply = Autoreply { thread, run, text, via, trigger_o: row.trigger_o };
+        let reply = Autoreply {
+            thread,
+            run,
+            text,
+            via,
+            trigger_o: row.trigger_o,
+        };
         kit::failpoint!("ai.release");
         let out = Outgoing {
             topic: self.topics.ai_autoreply.clone(),
@@ -222,13 +269,22 @@ impl Bindings {
     }
 
     pub(crate) async fn post(&self, tx: &mut Tx, out: Outgoing) -> Result<(), Error> {
-        self.store.post(tx, &self.worker, self.clock.now_ms(), out).await
+        self.store
+            .post(tx, &self.worker, self.clock.now_ms(), out)
+            .await
     }
 
     /// Begins a transaction that holds the lock on a thread; `None` when there is no such thread.
-    pub(crate) async fn lock(&self, id: contracts::ThreadId) -> Result<Option<(Tx, Thread)>, Error> {
+    pub(crate) async fn lock(
+        &self,
+        id: contracts::ThreadId,
+    ) -> Result<Option<(Tx, Thread)>, Error> {
         let mut tx = self.store.db.write_tx().await?;
-        Ok(self.store.lock_thread(&mut tx, id).await?.map(|thread| (tx, thread)))
+        Ok(self
+            .store
+            .lock_thread(&mut tx, id)
+            .await?
+            .map(|thread| (tx, thread)))
     }
 
     /// Applies one event to one thread in a transaction of its own.

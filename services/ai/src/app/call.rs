@@ -69,10 +69,18 @@ enum End {
 
 impl Calls {
     /// Claims a run; `None` when it is not waiting any more or its thread has an open call.
-    pub(crate) async fn claim(&self, run: RunId, thread: ThreadId) -> Result<Option<Claimed>, Error> {
+    pub(crate) async fn claim(
+        &self,
+        run: RunId,
+        thread: ThreadId,
+    ) -> Result<Option<Claimed>, Error> {
         let bindings = &self.bindings;
-        let Some((mut tx, thread)) = bindings.lock(thread).await? else { return Ok(None) };
-        let Some(mut row) = bindings.store.run_in(&mut tx, run).await? else { return Ok(None) };
+        let Some((mut tx, thread)) = bindings.lock(thread).await? else {
+            return Ok(None);
+        };
+        let Some(mut row) = bindings.store.run_in(&mut tx, run).await? else {
+            return Ok(None);
+        };
         if thread.calling.is_some() || row.state != RunState::Queued {
             return Ok(None);
         }
@@ -81,7 +89,10 @@ impl Calls {
         row.model = Some(self.writer.model().to_owned());
         bindings.store.save_run(&mut tx, &row, now_ms).await?;
         let call = (run, &*bindings.worker, now_ms + millis(LEASE));
-        bindings.store.set_calling(&mut tx, thread.id, Some(call)).await?;
+        bindings
+            .store
+            .set_calling(&mut tx, thread.id, Some(call))
+            .await?;
         bindings.tell(&mut tx, &row, RunState::Queued).await?;
         tx.commit().await?;
         bindings.outbox.wake();
@@ -155,7 +166,11 @@ impl Calls {
         let mut tries = 0;
         let mut messages = loop {
             tries += 1;
-            match self.message.thread_messages(&Call::internal("ai call"), run.thread, 0, limit).await {
+            match self
+                .message
+                .thread_messages(&Call::internal("ai call"), run.thread, 0, limit)
+                .await
+            {
                 Err(fault) if fault.code().is_retryable() && tries < READS => {
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
@@ -169,20 +184,33 @@ impl Calls {
 
     async fn note_context(&self, run: &RunRow, shown: &[Message]) -> Result<(), Error> {
         let bindings = &self.bindings;
-        let Some((mut tx, _)) = bindings.lock(run.thread).await? else { return Ok(()) };
-        bindings.store.replace_context(&mut tx, run.thread, shown).await?;
-        if let (Some(mut row), Some(newest)) = (bindings.store.run_in(&mut tx, run.id).await?, shown.last())
+        let Some((mut tx, _)) = bindings.lock(run.thread).await? else {
+            return Ok(());
+        };
+        bindings
+            .store
+            .replace_context(&mut tx, run.thread, shown)
+            .await?;
+        if let (Some(mut row), Some(newest)) =
+            (bindings.store.run_in(&mut tx, run.id).await?, shown.last())
             && row.kind == BindingMode::Advice
         {
             row.trigger_o = row.trigger_o.max(newest.o);
-            bindings.store.save_run(&mut tx, &row, bindings.clock.now_ms()).await?;
+            bindings
+                .store
+                .save_run(&mut tx, &row, bindings.clock.now_ms())
+                .await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
     async fn prompt(&self, run: &RunRow, messages: Vec<Message>) -> Prompt {
-        let people = messages.iter().map(|message| message.author).chain([run.owner]).collect();
+        let people = messages
+            .iter()
+            .map(|message| message.author)
+            .chain([run.owner])
+            .collect();
         let names = self.names.of(&Call::internal("ai call"), people).await;
         let name = |user| names.get(&user).cloned().unwrap_or_default();
         let quotes = messages
@@ -193,7 +221,11 @@ impl Calls {
                     false if message.author == run.owner => Role::Owner,
                     false => Role::Member,
                 };
-                Quote { role, name: name(message.author), text: message.text }
+                Quote {
+                    role,
+                    name: name(message.author),
+                    text: message.text,
+                }
             })
             .collect();
         let task = match run.kind {
@@ -207,19 +239,25 @@ impl Calls {
     /// Closes the call and tells the guards; a call that was taken over meanwhile changes nothing.
     async fn keep(&self, run: &RunRow, end: &End) -> Result<(), Error> {
         let bindings = &self.bindings;
-        let Some((mut tx, mut thread)) = bindings.lock(run.thread).await? else { return Ok(()) };
+        let Some((mut tx, mut thread)) = bindings.lock(run.thread).await? else {
+            return Ok(());
+        };
         if thread.calling != Some(run.id) || thread.worker.as_deref() != Some(&*bindings.worker) {
             return Ok(());
         }
         bindings.store.set_calling(&mut tx, thread.id, None).await?;
         if let End::Written(written) = end {
-            bindings.store.settle(&mut tx, run.owner, bindings.clock.now_ms(), written.tokens).await?;
+            bindings
+                .store
+                .settle(&mut tx, run.owner, bindings.clock.now_ms(), written.tokens)
+                .await?;
         }
         let mut after = After::default();
         if let Some(row) = bindings.store.run_in(&mut tx, run.id).await?
             && row.state == RunState::Running
         {
-            self.conclude(&mut tx, &mut thread, row, end, &mut after).await?;
+            self.conclude(&mut tx, &mut thread, row, end, &mut after)
+                .await?;
             bindings.save(&mut tx, &thread).await?;
         }
         tx.commit().await?;
@@ -250,10 +288,17 @@ impl Calls {
             }
             End::Stopped | End::Abandoned => {
                 row.state = RunState::Queued;
-                return self.bindings.store.save_run(tx, &row, self.bindings.clock.now_ms()).await;
+                return self
+                    .bindings
+                    .store
+                    .save_run(tx, &row, self.bindings.clock.now_ms())
+                    .await;
             }
         };
-        self.bindings.store.save_run(tx, &row, self.bindings.clock.now_ms()).await?;
+        self.bindings
+            .store
+            .save_run(tx, &row, self.bindings.clock.now_ms())
+            .await?;
         self.bindings.apply(tx, thread, event, after).await?;
         if let End::Failed(why) = end {
             self.bindings.bury(tx, &row, why).await?;
@@ -264,14 +309,21 @@ impl Calls {
     /// Gives a call that is over without a word back to the queue; one that this process still makes is not.
     pub(crate) async fn give_back(&self, thread: ThreadId) -> Result<(), Error> {
         let bindings = &self.bindings;
-        let Some((mut tx, thread)) = bindings.lock(thread).await? else { return Ok(()) };
-        let Some(run) = thread.calling.filter(|run| !bindings.lives.holds(*run)) else { return Ok(()) };
+        let Some((mut tx, thread)) = bindings.lock(thread).await? else {
+            return Ok(());
+        };
+        let Some(run) = thread.calling.filter(|run| !bindings.lives.holds(*run)) else {
+            return Ok(());
+        };
         bindings.store.set_calling(&mut tx, thread.id, None).await?;
         if let Some(mut row) = bindings.store.run_in(&mut tx, run).await?
             && row.state == RunState::Running
         {
             row.state = RunState::Queued;
-            bindings.store.save_run(&mut tx, &row, bindings.clock.now_ms()).await?;
+            bindings
+                .store
+                .save_run(&mut tx, &row, bindings.clock.now_ms())
+                .await?;
         }
         tx.commit().await?;
         tracing::info!(run.id = %run, "run {run} is called again");
@@ -297,7 +349,9 @@ impl Failure {
             Self::Timeout => "the AI provider does not answer in time",
             Self::RateLimited => "the AI provider asks for fewer calls",
             Self::Refused => "the AI provider refuses us; its address, key or model may be wrong",
-            Self::Malformed | Self::TooLong | Self::Empty => "the AI provider does not answer as it should",
+            Self::Malformed | Self::TooLong | Self::Empty => {
+                "the AI provider does not answer as it should"
+            }
         }
     }
 }

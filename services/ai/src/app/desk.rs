@@ -26,7 +26,12 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// The owner's runs, newest first; only those that have not ended when `open`.
-    pub(crate) async fn runs(&self, owner: UserId, chat: Option<ChatId>, open: bool) -> Result<Vec<Run>, Fault> {
+    pub(crate) async fn runs(
+        &self,
+        owner: UserId,
+        chat: Option<ChatId>,
+        open: bool,
+    ) -> Result<Vec<Run>, Fault> {
         let store = &self.bindings.store;
         let rows = if open {
             store.open_runs_of(owner, chat, LIST).await?
@@ -43,11 +48,17 @@ impl Desk {
 
     async fn row(&self, owner: UserId, run: RunId) -> Result<RunRow, Fault> {
         let row = self.bindings.store.run(run).await?;
-        row.filter(|row| row.owner == owner).ok_or_else(|| Fault::not_found("run"))
+        row.filter(|row| row.owner == owner)
+            .ok_or_else(|| Fault::not_found("run"))
     }
 
     /// Sends a draft. Another text than the draft's counts as edited. Approving again changes nothing.
-    pub(crate) async fn approve(&self, owner: UserId, run: RunId, text: Option<String>) -> Result<Run, Fault> {
+    pub(crate) async fn approve(
+        &self,
+        owner: UserId,
+        run: RunId,
+        text: Option<String>,
+    ) -> Result<Run, Fault> {
         if let Some(text) = &text {
             pipeline::check_text(text)?;
         }
@@ -76,10 +87,19 @@ impl Desk {
         if decision == Decision::Approve {
             row.edited = text.is_some() && text != row.text;
             row.text = text.or(row.text);
-            store.save_run(&mut tx, &row, self.bindings.clock.now_ms()).await?;
+            store
+                .save_run(&mut tx, &row, self.bindings.clock.now_ms())
+                .await?;
         }
         let mut after = After::default();
-        self.bindings.apply(&mut tx, &mut thread, Event::Decided(run, decision), &mut after).await?;
+        self.bindings
+            .apply(
+                &mut tx,
+                &mut thread,
+                Event::Decided(run, decision),
+                &mut after,
+            )
+            .await?;
         if after.refused.contains(&run) {
             // Dropping the transaction undoes the edit.
             drop(tx);
@@ -96,14 +116,29 @@ impl Desk {
     async fn refusal(&self, row: &RunRow) -> Result<Fault, Error> {
         if row.state != RunState::Superseded {
             let state = crate::metrics::state(row.state);
-            return Ok(Fault::new(Code::Conflict, format!("the run is {state}; that cannot be decided any more")));
+            return Ok(Fault::new(
+                Code::Conflict,
+                format!("the run is {state}; that cannot be decided any more"),
+            ));
         }
-        let newer = self.bindings.store.newest_reply(row.thread).await?.filter(|newer| newer.id != row.id);
+        let newer = self
+            .bindings
+            .store
+            .newest_reply(row.thread)
+            .await?
+            .filter(|newer| newer.id != row.id);
         let detail = match newer {
-            Some(RunRow { id, text: Some(text), .. }) => {
+            Some(RunRow {
+                id,
+                text: Some(text),
+                ..
+            }) => {
                 format!("a newer message made this draft stale; the newer draft is {id}: {text}")
             }
-            Some(newer) => format!("a newer message made this draft stale; the newer draft will be {}", newer.id),
+            Some(newer) => format!(
+                "a newer message made this draft stale; the newer draft will be {}",
+                newer.id
+            ),
             None => "a newer message made this draft stale".to_owned(),
         };
         Ok(Fault::new(Code::Conflict, detail).reason("superseded"))
@@ -112,28 +147,44 @@ impl Desk {
     /// What the owner chose for the binding in a chat.
     pub(crate) async fn settings(&self, owner: UserId, chat: ChatId) -> Result<Settings, Fault> {
         let thread = self.bindings.store.thread_of(owner, chat).await?;
-        thread.map(|thread| thread.kernel.settings).ok_or_else(|| Fault::not_found("binding"))
+        thread
+            .map(|thread| thread.kernel.settings)
+            .ok_or_else(|| Fault::not_found("binding"))
     }
 
     /// Chooses.
-    pub(crate) async fn configure(&self, owner: UserId, chat: ChatId, settings: Settings) -> Result<Settings, Fault> {
+    pub(crate) async fn configure(
+        &self,
+        owner: UserId,
+        chat: ChatId,
+        settings: Settings,
+    ) -> Result<Settings, Fault> {
         let thread = self.bindings.store.thread_of(owner, chat).await?;
         let thread = thread.ok_or_else(|| Fault::not_found("binding"))?;
-        self.bindings.on(thread.id, Event::Configured(settings)).await?;
+        self.bindings
+            .on(thread.id, Event::Configured(settings))
+            .await?;
         Ok(settings)
     }
 }
 
 fn is_decided(row: &RunRow, decision: Decision) -> bool {
     match decision {
-        Decision::Approve => row.approved && matches!(row.state, RunState::Sending | RunState::Done),
+        Decision::Approve => {
+            row.approved && matches!(row.state, RunState::Sending | RunState::Done)
+        }
         Decision::Discard | Decision::Cancel => row.state == RunState::Cancelled,
     }
 }
 
 #[async_trait]
 impl AiApi for Desk {
-    async fn follow(&self, _call: &Call, owner: UserId, run: RunId) -> Result<Option<Delta>, Fault> {
+    async fn follow(
+        &self,
+        _call: &Call,
+        owner: UserId,
+        run: RunId,
+    ) -> Result<Option<Delta>, Fault> {
         if let Some(delta) = self.bindings.lives.snapshot(owner, run) {
             return Ok(Some(delta));
         }
@@ -157,6 +208,10 @@ impl AiApi for Desk {
         }
         let left_ms = DAY_MS - now_ms.rem_euclid(DAY_MS);
         let left = std::time::Duration::from_millis(left_ms.unsigned_abs());
-        Err(Fault::new(Code::Exhausted, "the AI calls of this day are used up").reason("quota").retry_in(left))
+        Err(
+            Fault::new(Code::Exhausted, "the AI calls of this day are used up")
+                .reason("quota")
+                .retry_in(left),
+        )
     }
 }

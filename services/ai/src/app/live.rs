@@ -3,11 +3,7 @@
 //! Pieces go through the cache's channel of the owner, at most ten a second, with the whole text now and
 //! then for who came late. All of it may be lost: the row of the run has the text in the end.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cache::Cache;
@@ -46,12 +42,21 @@ struct Text {
 
 impl Lives {
     pub(crate) fn new(cache: Arc<dyn Cache>) -> Self {
-        Self { cache, open: Arc::default() }
+        Self {
+            cache,
+            open: Arc::default(),
+        }
     }
 
     /// A text begins.
     pub(crate) fn begin(&self, run: RunId, chat: ChatId, owner: UserId) -> Live {
-        let live = Live { run, chat, owner, text: Arc::default(), stop: CancellationToken::new() };
+        let live = Live {
+            run,
+            chat,
+            owner,
+            text: Arc::default(),
+            stop: CancellationToken::new(),
+        };
         self.open.lock().insert(run, live.clone());
         live
     }
@@ -75,7 +80,12 @@ impl Lives {
 
     /// The whole text so far, of the owner's run.
     pub(crate) fn snapshot(&self, owner: UserId, run: RunId) -> Option<Delta> {
-        let live = self.open.lock().get(&run).filter(|live| live.owner == owner).cloned()?;
+        let live = self
+            .open
+            .lock()
+            .get(&run)
+            .filter(|live| live.owner == owner)
+            .cloned()?;
         Some(live.whole())
     }
 
@@ -83,9 +93,11 @@ impl Lives {
     pub(crate) async fn show(&self, live: &Live) {
         let Some(piece) = live.piece() else { return };
         let snapshot = (piece.n % SNAPSHOT_EVERY == 0).then(|| live.whole());
-        self.publish(live.owner, frames::ephemeral(frames::AI_DELTA, &piece)).await;
+        self.publish(live.owner, frames::ephemeral(frames::AI_DELTA, &piece))
+            .await;
         if let Some(whole) = snapshot {
-            self.publish(live.owner, frames::ephemeral(frames::AI_SNAP, &whole)).await;
+            self.publish(live.owner, frames::ephemeral(frames::AI_SNAP, &whole))
+                .await;
         }
     }
 
@@ -116,11 +128,21 @@ impl Live {
         let piece = text.all[text.sent..].to_owned();
         text.sent = text.all.len();
         text.n += 1;
-        Some(Delta { run: self.run, chat: self.chat, n: text.n, text: piece })
+        Some(Delta {
+            run: self.run,
+            chat: self.chat,
+            n: text.n,
+            text: piece,
+        })
     }
 
     fn whole(&self) -> Delta {
         let text = self.text.lock();
-        Delta { run: self.run, chat: self.chat, n: text.n, text: text.all[..text.sent].to_owned() }
+        Delta {
+            run: self.run,
+            chat: self.chat,
+            n: text.n,
+            text: text.all[..text.sent].to_owned(),
+        }
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(user: UserClient) -> Self {
-        let known = Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(60)).build();
+        let known = Cache::builder()
+            .max_capacity(10_000)
+            .time_to_live(Duration::from_mins(1))
+            .build();
         Self { user, known }
     }
 

@@ -17,7 +17,12 @@ const FIRST_WAIT_MS: i64 = 500;
 
 impl Bindings {
     /// A binding was made, or is to be tried again.
-    pub(crate) async fn begin(&self, tx: &mut sql::Tx, new: Thread, after: &mut After) -> Result<(), Error> {
+    pub(crate) async fn begin(
+        &self,
+        tx: &mut sql::Tx,
+        new: Thread,
+        after: &mut After,
+    ) -> Result<(), Error> {
         let mode = new.mode;
         let mut thread = self.store.ensure_thread(tx, new, None).await?;
         thread.state = BindingState::Pending;
@@ -25,13 +30,16 @@ impl Bindings {
         thread.reason = None;
         thread.tries = 0;
         thread.probe_ms = Some(self.clock.now_ms());
-        self.apply(tx, &mut thread, Event::Bound(mode), after).await?;
+        self.apply(tx, &mut thread, Event::Bound(mode), after)
+            .await?;
         self.save(tx, &thread).await
     }
 
     /// Takes a due probe; `false` when somebody else did.
     pub(crate) async fn claim_probe(&self, id: ThreadId) -> Result<bool, Error> {
-        let Some((mut tx, mut thread)) = self.lock(id).await? else { return Ok(false) };
+        let Some((mut tx, mut thread)) = self.lock(id).await? else {
+            return Ok(false);
+        };
         let now_ms = self.clock.now_ms();
         if thread.probe_ms.is_none_or(|at| at > now_ms) {
             return Ok(false);
@@ -43,8 +51,15 @@ impl Bindings {
     }
 
     /// A probe is over: the binding is ready, has failed, or is tried again.
-    pub(crate) async fn probed(&self, id: ThreadId, failure: Option<Failure>, most: u32) -> Result<(), Error> {
-        let Some((mut tx, mut thread)) = self.lock(id).await? else { return Ok(()) };
+    pub(crate) async fn probed(
+        &self,
+        id: ThreadId,
+        failure: Option<Failure>,
+        most: u32,
+    ) -> Result<(), Error> {
+        let Some((mut tx, mut thread)) = self.lock(id).await? else {
+            return Ok(());
+        };
         if thread.state != BindingState::Pending {
             return Ok(());
         }
@@ -77,7 +92,12 @@ impl Bindings {
     }
 
     /// A run that nobody could answer goes to the dead letters as well, without any text of the chat.
-    pub(crate) async fn bury(&self, tx: &mut sql::Tx, row: &RunRow, why: &str) -> Result<(), Error> {
+    pub(crate) async fn bury(
+        &self,
+        tx: &mut sql::Tx,
+        row: &RunRow,
+        why: &str,
+    ) -> Result<(), Error> {
         metrics::counter!(names::DEAD, "group" => crate::RUNS_GROUP).increment(1);
         let payload = serde_json::json!({
             "run": row.id, "thread": row.thread, "chat": row.chat, "owner": row.owner, "kind": row.kind,

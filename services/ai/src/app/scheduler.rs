@@ -52,7 +52,11 @@ impl Scheduler {
     async fn give_back(&self, own: bool) -> Result<(), Error> {
         let bindings = &self.calls.bindings;
         let worker = own.then_some(&*bindings.worker);
-        for thread in bindings.store.orphans(worker, bindings.clock.now_ms()).await? {
+        for thread in bindings
+            .store
+            .orphans(worker, bindings.clock.now_ms())
+            .await?
+        {
             self.calls.give_back(thread).await?;
         }
         Ok(())
@@ -70,8 +74,14 @@ impl Scheduler {
     async fn start_probes(&self) -> Result<usize, Error> {
         let bindings = &self.calls.bindings;
         let mut started = 0;
-        for thread in bindings.store.to_probe(bindings.clock.now_ms(), self.permits.available_permits()).await? {
-            let Ok(permit) = self.permits.clone().try_acquire_owned() else { break };
+        for thread in bindings
+            .store
+            .to_probe(bindings.clock.now_ms(), self.permits.available_permits())
+            .await?
+        {
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+                break;
+            };
             if !bindings.claim_probe(thread).await? {
                 continue;
             }
@@ -95,8 +105,12 @@ impl Scheduler {
         let free = self.permits.available_permits();
         if free > 0 {
             for (run, thread) in bindings.store.callable(free).await? {
-                let Ok(permit) = self.permits.clone().try_acquire_owned() else { break };
-                let Some(claimed) = self.calls.claim(run, thread).await? else { continue };
+                let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+                    break;
+                };
+                let Some(claimed) = self.calls.claim(run, thread).await? else {
+                    continue;
+                };
                 started += 1;
                 let (calls, due) = (self.calls.clone(), bindings.due.clone());
                 self.spawner.spawn("ai call", async move {

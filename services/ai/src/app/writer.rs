@@ -35,7 +35,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(provider: Arc<dyn Provider>, breaker: Breaker, timeouts: Timeouts) -> Self {
-        Self { provider, breaker, timeouts }
+        Self {
+            provider,
+            breaker,
+            timeouts,
+        }
     }
 
     pub(crate) fn model(&self) -> &str {
@@ -44,7 +48,11 @@ impl Writer {
 
     /// Lets the provider write. `heard` is given the words as they come; after the first of them nothing
     /// is tried again.
-    pub(crate) async fn write(&self, prompt: &Prompt, heard: impl FnMut(&str) + Send) -> Result<Written, Failure> {
+    pub(crate) async fn write(
+        &self,
+        prompt: &Prompt,
+        heard: impl FnMut(&str) + Send,
+    ) -> Result<Written, Failure> {
         let started = Instant::now();
         let mut failure = None;
         let call = async {
@@ -71,7 +79,11 @@ impl Writer {
         }
     }
 
-    async fn within_time(&self, prompt: &Prompt, mut heard: impl FnMut(&str) + Send) -> Result<Written, Failure> {
+    async fn within_time(
+        &self,
+        prompt: &Prompt,
+        mut heard: impl FnMut(&str) + Send,
+    ) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.timeouts.total;
         let tries = async {
             let mut backoff = Backoff::new(self.timeouts.retry, self.timeouts.retry * 8);
@@ -91,17 +103,25 @@ impl Writer {
                 }
             }
         };
-        timeout_at(deadline, tries).await.unwrap_or(Err(Failure::Timeout))
+        timeout_at(deadline, tries)
+            .await
+            .unwrap_or(Err(Failure::Timeout))
     }
 
-    async fn once(&self, prompt: &Prompt, heard: &mut (dyn FnMut(&str) + Send)) -> Result<Written, Failure> {
+    async fn once(
+        &self,
+        prompt: &Prompt,
+        heard: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Written, Failure> {
         let started = Instant::now();
         let first = async {
             let mut pieces = self.provider.write(prompt).await?;
             let first = pieces.next().await;
             Ok::<_, Failure>((pieces, first))
         };
-        let (pieces, first) = timeout(self.timeouts.first_token, first).await.unwrap_or(Err(Failure::Timeout))?;
+        let (pieces, first) = timeout(self.timeouts.first_token, first)
+            .await
+            .unwrap_or(Err(Failure::Timeout))?;
         metrics::histogram!(names::FIRST_TOKEN).record(started.elapsed().as_secs_f64());
         let (text, tokens) = self.listen(pieces, first, heard).await?;
         let text = text.trim().replace('\0', "");
@@ -132,7 +152,9 @@ impl Writer {
                 }
                 Piece::Tokens(cost) => tokens = Some(cost),
             }
-            next = timeout(self.timeouts.between_tokens, pieces.next()).await.map_err(|_| Failure::Timeout)?;
+            next = timeout(self.timeouts.between_tokens, pieces.next())
+                .await
+                .map_err(|_| Failure::Timeout)?;
         }
         Ok((text, tokens))
     }

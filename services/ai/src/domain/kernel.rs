@@ -26,7 +26,8 @@ pub(crate) mod guards;
 mod words;
 
 pub(crate) use words::{
-    Action, Author, Decision, Event, Limits, Line, Moment, Open, Outcome, Phase, Release, Settings, State, Turn, Why,
+    Action, Author, Decision, Event, Limits, Line, Moment, Open, Outcome, Phase, Release, Settings,
+    State, Turn, Why,
 };
 
 #[cfg(test)]
@@ -37,8 +38,18 @@ mod rules;
 use guards::Verdict;
 
 /// Applies one event. The result depends on the arguments and on nothing else.
-pub(crate) fn step(limits: &Limits, state: State, event: Event, moment: Moment) -> (State, Vec<Action>) {
-    let mut step = Step { limits, state, moment, actions: Vec::new() };
+pub(crate) fn step(
+    limits: &Limits,
+    state: State,
+    event: Event,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let mut step = Step {
+        limits,
+        state,
+        moment,
+        actions: Vec::new(),
+    };
     match event {
         Event::Fed(line) => step.fed(line),
         Event::Bound(mode) => step.bound(Some(mode), Why::BindingChanged),
@@ -68,12 +79,23 @@ impl Step<'_> {
             return;
         }
         self.state.newest_o = line.o;
-        self.state.automatic = if line.automatic { self.state.automatic + 1 } else { 0 };
+        self.state.automatic = if line.automatic {
+            self.state.automatic + 1
+        } else {
+            0
+        };
         if !line.automatic && line.author == Author::Owner {
-            self.state.owner_active_ms = self.state.owner_active_ms.max(Some(line.at_ms.min(self.moment.now_ms)));
+            self.state.owner_active_ms = self
+                .state
+                .owner_active_ms
+                .max(Some(line.at_ms.min(self.moment.now_ms)));
             self.state.turn = None;
         }
-        if self.state.open.is_some_and(|open| line.run == Some(open.run)) {
+        if self
+            .state
+            .open
+            .is_some_and(|open| line.run == Some(open.run))
+        {
             return self.told_open(Outcome::Stored);
         }
         self.overtake(&line);
@@ -84,22 +106,42 @@ impl Step<'_> {
         };
         let now = self.moment.now_ms;
         let since_ms = self.state.turn.map_or(now, |turn| turn.since_ms);
-        self.state.turn = Some(Turn { since_ms, last_ms: now, again: false, draft });
+        self.state.turn = Some(Turn {
+            since_ms,
+            last_ms: now,
+            again: false,
+            draft,
+        });
     }
 
     /// Guard 8: a message makes stale what does not know of it. A person's message is answered by a turn of
     /// its own; for an automatic one the run starts again, and only once, else two AIs could go on for ever.
     fn overtake(&mut self, line: &Line) {
-        let Some(open) = self.state.open.filter(|open| !matches!(open.phase, Phase::Released(_))) else { return };
+        let Some(open) = self
+            .state
+            .open
+            .filter(|open| !matches!(open.phase, Phase::Released(_)))
+        else {
+            return;
+        };
         if line.automatic {
             if open.again {
                 return;
             }
             let now = self.moment.now_ms;
-            self.state.turn = Some(Turn { since_ms: now, last_ms: now, again: true, draft: open.draft });
+            self.state.turn = Some(Turn {
+                since_ms: now,
+                last_ms: now,
+                again: true,
+                draft: open.draft,
+            });
         }
         let by_owner = !line.automatic && line.author == Author::Owner;
-        let why = if by_owner { Why::OwnerWrote } else { Why::NewerMessage };
+        let why = if by_owner {
+            Why::OwnerWrote
+        } else {
+            Why::NewerMessage
+        };
         self.end(open, RunState::Superseded, Some(why));
     }
 
@@ -121,7 +163,11 @@ impl Step<'_> {
 
     fn configured(&mut self, settings: Settings) {
         self.state.settings = settings;
-        if let Some(open) = self.state.open.filter(|open| matches!(open.phase, Phase::Sending(_))) {
+        if let Some(open) = self
+            .state
+            .open
+            .filter(|open| matches!(open.phase, Phase::Sending(_)))
+        {
             // Somebody who asks for approval means what is on its way, too.
             if let Verdict::Draft(why) = guards::mode(&self.view(None, Some(&open))) {
                 self.hold(open, why);
@@ -134,7 +180,11 @@ impl Step<'_> {
 
     fn asked(&mut self, run: RunId) {
         if self.state.mode != Some(BindingMode::Advice) {
-            let why = if self.state.mode.is_none() { Why::BindingRemoved } else { Why::BindingChanged };
+            let why = if self.state.mode.is_none() {
+                Why::BindingRemoved
+            } else {
+                Why::BindingChanged
+            };
             return self.mark(run, RunState::Cancelled, Some(why));
         }
         if self.state.asked.len() >= self.limits.open_advice {
@@ -157,14 +207,22 @@ impl Step<'_> {
     }
 
     fn start(&mut self) {
-        let (Some(turn), Some(kind)) = (self.state.turn.take(), self.state.mode) else { return };
-        if self.state.newest_o <= self.state.started_o {
+        let (Some(turn), Some(kind)) = (self.state.turn.take(), self.state.mode) else {
             return;
-        }
+        };
         let (run, trigger_o) = (self.moment.run, self.state.newest_o);
-        self.state.started_o = trigger_o;
-        self.actions.push(Action::Open { run, kind, trigger_o });
-        let open = Open { run, trigger_o, again: turn.again, draft: turn.draft, phase: Phase::Working };
+        self.actions.push(Action::Open {
+            run,
+            kind,
+            trigger_o,
+        });
+        let open = Open {
+            run,
+            trigger_o,
+            again: turn.again,
+            draft: turn.draft,
+            phase: Phase::Working,
+        };
         if kind == BindingMode::Autoreply
             && let Verdict::Stop(why) = guards::ask(guards::START, &self.view(None, Some(&open)))
         {
@@ -193,7 +251,13 @@ impl Step<'_> {
             self.mark(run, RunState::Done, None);
             return self.actions.push(Action::Advise(run));
         }
-        let Some(open) = self.state.open.filter(|open| open.run == run && open.phase == Phase::Working) else { return };
+        let Some(open) = self
+            .state
+            .open
+            .filter(|open| open.run == run && open.phase == Phase::Working)
+        else {
+            return;
+        };
         if self.state.mode == Some(BindingMode::Advice) {
             self.forget(run);
             self.mark(run, RunState::Done, None);
@@ -203,7 +267,10 @@ impl Step<'_> {
     }
 
     fn failed(&mut self, run: RunId) {
-        let is_open = self.state.open.is_some_and(|open| open.run == run && open.phase == Phase::Working);
+        let is_open = self
+            .state
+            .open
+            .is_some_and(|open| open.run == run && open.phase == Phase::Working);
         if is_open || self.state.asked.contains(&run) {
             self.forget(run);
             self.mark(run, RunState::Failed, None);
@@ -218,7 +285,10 @@ impl Step<'_> {
             Verdict::Pass if matches!(open.phase, Phase::Sending(_)) => self.release(open, false),
             Verdict::Pass => {
                 let at = self.moment.now_ms + self.moment.delay_ms;
-                self.state.open = Some(Open { phase: Phase::Sending(at), ..open });
+                self.state.open = Some(Open {
+                    phase: Phase::Sending(at),
+                    ..open
+                });
                 self.mark(open.run, RunState::Sending, Some(Why::Delay));
             }
         }
@@ -227,15 +297,26 @@ impl Step<'_> {
     /// Guard 11: the normal way of a message, under the run's id, once.
     fn release(&mut self, open: Open, approved: bool) {
         let now = self.moment.now_ms;
-        self.state.released_ms.retain(|at| now - at < guards::HOUR_MS);
+        self.state
+            .released_ms
+            .retain(|at| now - at < guards::HOUR_MS);
         self.state.released_ms.push(now);
-        self.state.open = Some(Open { phase: Phase::Released(now), ..open });
+        self.state.open = Some(Open {
+            phase: Phase::Released(now),
+            ..open
+        });
         self.mark(open.run, RunState::Sending, None);
-        self.actions.push(Action::Release { run: open.run, approved });
+        self.actions.push(Action::Release {
+            run: open.run,
+            approved,
+        });
     }
 
     fn hold(&mut self, open: Open, why: Why) {
-        self.state.open = Some(Open { phase: Phase::Held, ..open });
+        self.state.open = Some(Open {
+            phase: Phase::Held,
+            ..open
+        });
         self.mark(open.run, RunState::Held, Some(why));
     }
 
@@ -272,12 +353,18 @@ impl Step<'_> {
     }
 
     fn told_open(&mut self, outcome: Outcome) {
-        let Some(open) = self.state.open.take() else { return };
+        let Some(open) = self.state.open.take() else {
+            return;
+        };
         match outcome {
             Outcome::Stored => self.mark(open.run, RunState::Done, None),
             // The person's message that was there first is fed on its own and makes a turn if it should.
-            Outcome::Superseded => self.mark(open.run, RunState::Superseded, Some(Why::NewerMessage)),
-            Outcome::BindingGone => self.mark(open.run, RunState::Cancelled, Some(Why::BindingRemoved)),
+            Outcome::Superseded => {
+                self.mark(open.run, RunState::Superseded, Some(Why::NewerMessage));
+            }
+            Outcome::BindingGone => {
+                self.mark(open.run, RunState::Cancelled, Some(Why::BindingRemoved));
+            }
             Outcome::Refused => self.mark(open.run, RunState::Failed, Some(Why::Refused)),
         }
     }
@@ -301,6 +388,12 @@ impl Step<'_> {
     }
 
     fn view<'v>(&'v self, line: Option<&'v Line>, open: Option<&'v Open>) -> guards::View<'v> {
-        guards::View { limits: self.limits, state: &self.state, now_ms: self.moment.now_ms, line, open }
+        guards::View {
+            limits: self.limits,
+            state: &self.state,
+            now_ms: self.moment.now_ms,
+            line,
+            open,
+        }
     }
 }

@@ -61,17 +61,33 @@ pub(crate) struct Prompt {
 impl Prompt {
     /// The call that shows whether a provider works.
     pub(crate) fn probe() -> Self {
-        Self { task: Task::Probe, owner: String::new(), quotes: Vec::new(), nonce: String::new() }
+        Self {
+            task: Task::Probe,
+            owner: String::new(),
+            quotes: Vec::new(),
+            nonce: String::new(),
+        }
     }
 
     /// Builds a request from the messages of a chat, oldest first; `nonce` must be unguessable. The newest
     /// messages that fit into the bounds are kept, the newest of all even when it has to be cut.
-    pub(crate) fn new(task: Task, owner: &str, quotes: Vec<Quote>, bounds: Bounds, nonce: String) -> Self {
+    pub(crate) fn new(
+        task: Task,
+        owner: &str,
+        quotes: Vec<Quote>,
+        bounds: Bounds,
+        nonce: String,
+    ) -> Self {
         let task = match task {
             Task::Advise(question) => Task::Advise(question.map(|question| clean(&question))),
             other => other,
         };
-        Self { task, owner: clean(owner), quotes: newest(quotes, bounds), nonce }
+        Self {
+            task,
+            owner: clean(owner),
+            quotes: newest(quotes, bounds),
+            nonce,
+        }
     }
 
     /// What is asked.
@@ -123,9 +139,15 @@ impl Prompt {
         let mut items = vec![serde_json::json!({ "role": "about", "owner": self.owner })];
         items.extend(self.quotes.iter().map(|quote| serde_json::json!(quote)));
         if let Task::Advise(Some(question)) = &self.task {
-            items.push(serde_json::json!({ "role": "question", "name": self.owner, "text": question }));
+            items.push(
+                serde_json::json!({ "role": "question", "name": self.owner, "text": question }),
+            );
         }
-        format!("{nonce}\n{items}\n{nonce}", nonce = self.nonce, items = serde_json::Value::Array(items))
+        format!(
+            "{nonce}\n{items}\n{nonce}",
+            nonce = self.nonce,
+            items = serde_json::Value::Array(items)
+        )
     }
 }
 
@@ -141,7 +163,11 @@ fn newest(quotes: Vec<Quote>, bounds: Bounds) -> Vec<Quote> {
             text.truncate(text.floor_char_boundary(left));
         }
         left -= text.len();
-        kept.push(Quote { name: clean(&quote.name), text, ..quote });
+        kept.push(Quote {
+            name: clean(&quote.name),
+            text,
+            ..quote
+        });
     }
     kept.reverse();
     kept
@@ -153,8 +179,16 @@ pub(crate) fn clean(text: &str) -> String {
     let hidden = |c: char| match c {
         '\n' | '\t' => false,
         _ if c.is_control() => true,
-        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{180B}'..='\u{180F}' => true,
-        '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}' => true,
+        '\u{00AD}'
+        | '\u{034F}'
+        | '\u{061C}'
+        | '\u{115F}'
+        | '\u{1160}'
+        | '\u{180B}'..='\u{180F}' => true,
+        '\u{200B}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}'
+        | '\u{3164}' => true,
         '\u{FE00}'..='\u{FE0E}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' => true,
         '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}' => true,
         _ => false,
@@ -168,7 +202,10 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { messages: 40, bytes: 24 * 1024 };
+    const BOUNDS: Bounds = Bounds {
+        messages: 40,
+        bytes: 24 * 1024,
+    };
     const NONCE: &str = "7f3a9c";
 
     /// Direct, indirect, encoded, many languages, role play, forged structure, hidden characters.
@@ -192,24 +229,42 @@ mod tests {
     ];
 
     fn quote(text: &str) -> Quote {
-        Quote { role: Role::Member, name: "bob".to_owned(), text: text.to_owned() }
+        Quote {
+            role: Role::Member,
+            name: "bob".to_owned(),
+            text: text.to_owned(),
+        }
     }
 
     /// Takes the array out of the data and checks that nothing but the fence stands around it.
     fn items(prompt: &Prompt) -> Vec<Value> {
         let data = prompt.data();
-        let inner = data.strip_prefix(&format!("{NONCE}\n")).and_then(|rest| rest.strip_suffix(&format!("\n{NONCE}")));
-        serde_json::from_str(inner.expect("the fence stands around the array")).expect("one JSON array")
+        let inner = data
+            .strip_prefix(&format!("{NONCE}\n"))
+            .and_then(|rest| rest.strip_suffix(&format!("\n{NONCE}")));
+        serde_json::from_str(inner.expect("the fence stands around the array"))
+            .expect("one JSON array")
     }
 
     /// row:E33, threat:T81: whatever the chat says appears inside data strings and nowhere else.
     #[test]
     fn chat_text_is_data_and_never_instruction() {
         for task in [Task::Reply, Task::Advise(None)] {
-            let plain = Prompt::new(task.clone(), "ann", Vec::new(), BOUNDS, NONCE.to_owned()).instructions();
+            let plain = Prompt::new(task.clone(), "ann", Vec::new(), BOUNDS, NONCE.to_owned())
+                .instructions();
             for text in CORPUS {
-                let prompt = Prompt::new(task.clone(), "ann", vec![quote(text)], BOUNDS, NONCE.to_owned());
-                assert_eq!(prompt.instructions(), plain, "the chat changed the instructions");
+                let prompt = Prompt::new(
+                    task.clone(),
+                    "ann",
+                    vec![quote(text)],
+                    BOUNDS,
+                    NONCE.to_owned(),
+                );
+                assert_eq!(
+                    prompt.instructions(),
+                    plain,
+                    "the chat changed the instructions"
+                );
                 let items = items(&prompt);
                 assert_eq!(items.len(), 2);
                 assert_eq!(items[1]["text"], Value::String(clean(text)));
@@ -221,13 +276,22 @@ mod tests {
     /// threat:T81: also what the owner asks, split attacks, and names.
     #[test]
     fn questions_names_and_split_messages_are_data() {
-        let quotes: Vec<_> = CORPUS.iter().map(|text| Quote { name: (*text).to_owned(), ..quote(text) }).collect();
+        let quotes: Vec<_> = CORPUS
+            .iter()
+            .map(|text| Quote {
+                name: (*text).to_owned(),
+                ..quote(text)
+            })
+            .collect();
         for question in CORPUS {
             let task = Task::Advise(Some((*question).to_owned()));
             let prompt = Prompt::new(task, question, quotes.clone(), BOUNDS, NONCE.to_owned());
             let items = items(&prompt);
             assert_eq!(items.len(), quotes.len() + 2);
-            assert_eq!(items.last().expect("the question")["text"], Value::String(clean(question)));
+            assert_eq!(
+                items.last().expect("the question")["text"],
+                Value::String(clean(question))
+            );
             assert!(!prompt.instructions().contains(question));
         }
     }
@@ -243,15 +307,23 @@ mod tests {
     /// row:E31: however long the chat, the context keeps its bounds and the newest messages.
     #[test]
     fn a_long_history_is_cut_to_the_newest() {
-        let quotes: Vec<_> = (0..20_000).map(|n| quote(&format!("message {n}"))).collect();
+        let quotes: Vec<_> = (0..20_000)
+            .map(|n| quote(&format!("message {n}")))
+            .collect();
         let prompt = Prompt::new(Task::Reply, "ann", quotes, BOUNDS, NONCE.to_owned());
         assert_eq!(prompt.quotes().len(), 40);
         assert_eq!(prompt.quotes()[39].text, "message 19999");
 
-        let large: Vec<_> = (0..40).map(|n| quote(&format!("{n}{}", "ы".repeat(1024)))).collect();
+        let large: Vec<_> = (0..40)
+            .map(|n| quote(&format!("{n}{}", "ы".repeat(1024))))
+            .collect();
         let prompt = Prompt::new(Task::Reply, "ann", large, BOUNDS, NONCE.to_owned());
         let bytes: usize = prompt.quotes().iter().map(|quote| quote.text.len()).sum();
-        assert!(bytes <= BOUNDS.bytes && prompt.quotes().len() == 11, "{bytes} {}", prompt.quotes().len());
+        assert!(
+            bytes <= BOUNDS.bytes && prompt.quotes().len() == 11,
+            "{bytes} {}",
+            prompt.quotes().len()
+        );
 
         let one = vec![quote(&"ы".repeat(20_000))];
         let prompt = Prompt::new(Task::Reply, "ann", one, BOUNDS, NONCE.to_owned());
@@ -263,12 +335,29 @@ mod tests {
     fn speakers_and_owner_are_named() {
         let quotes = vec![
             quote("hi"),
-            Quote { role: Role::Owner, name: "ann".to_owned(), text: "hello".to_owned() },
-            Quote { role: Role::Ai, name: "bob".to_owned(), text: "beep".to_owned() },
+            Quote {
+                role: Role::Owner,
+                name: "ann".to_owned(),
+                text: "hello".to_owned(),
+            },
+            Quote {
+                role: Role::Ai,
+                name: "bob".to_owned(),
+                text: "beep".to_owned(),
+            },
         ];
-        let items = items(&Prompt::new(Task::Reply, "ann", quotes, BOUNDS, NONCE.to_owned()));
+        let items = items(&Prompt::new(
+            Task::Reply,
+            "ann",
+            quotes,
+            BOUNDS,
+            NONCE.to_owned(),
+        ));
         assert_eq!(items[0]["owner"], "ann");
-        let roles: Vec<_> = items[1..].iter().map(|item| item["role"].as_str().expect("a role")).collect();
+        let roles: Vec<_> = items[1..]
+            .iter()
+            .map(|item| item["role"].as_str().expect("a role"))
+            .collect();
         assert_eq!(roles, ["member", "owner", "ai"]);
     }
 }

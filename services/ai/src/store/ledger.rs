@@ -36,7 +36,13 @@ pub(crate) struct Spent {
 
 impl Store {
     /// Guard 7: takes one call out of the owner's day; `false` when calls or tokens are used up.
-    pub(crate) async fn reserve(&self, tx: &mut Tx, owner: UserId, now_ms: i64, most: Spent) -> Result<bool, Error> {
+    pub(crate) async fn reserve(
+        &self,
+        tx: &mut Tx,
+        owner: UserId,
+        now_ms: i64,
+        most: Spent,
+    ) -> Result<bool, Error> {
         let day = now_ms.div_euclid(DAY_MS);
         tx.execute(
             "INSERT INTO budget (owner, day, calls, tokens) VALUES ($1, $2, 0, 0) ON CONFLICT (owner, day) DO NOTHING",
@@ -53,7 +59,13 @@ impl Store {
     }
 
     /// Adds what a call really cost.
-    pub(crate) async fn settle(&self, tx: &mut Tx, owner: UserId, now_ms: i64, tokens: i64) -> Result<(), Error> {
+    pub(crate) async fn settle(
+        &self,
+        tx: &mut Tx,
+        owner: UserId,
+        now_ms: i64,
+        tokens: i64,
+    ) -> Result<(), Error> {
         tx.execute(
             "INSERT INTO budget (owner, day, calls, tokens) VALUES ($1, $2, 0, $3)
              ON CONFLICT (owner, day) DO UPDATE SET tokens = budget.tokens + excluded.tokens",
@@ -72,18 +84,33 @@ impl Store {
                 args![owner.0, now_ms.div_euclid(DAY_MS)],
             )
             .await?;
-        row.map_or(Ok(Spent::default()), |row| Ok(Spent { calls: row.get("calls")?, tokens: row.get("tokens")? }))
+        row.map_or(Ok(Spent::default()), |row| {
+            Ok(Spent {
+                calls: row.get("calls")?,
+                tokens: row.get("tokens")?,
+            })
+        })
     }
 
     /// Moves a position on, if it is where the consumer believes; else this consumer is not the owner any more.
-    pub(crate) async fn advance(&self, tx: &mut Tx, at: &Partition, from: i64, to: i64) -> Result<(), Error> {
+    pub(crate) async fn advance(
+        &self,
+        tx: &mut Tx,
+        at: &Partition,
+        from: i64,
+        to: i64,
+    ) -> Result<(), Error> {
         let moved = tx
             .execute(
                 "UPDATE position SET next_offset = $4 WHERE topic_id = $1 AND part = $2 AND next_offset = $3",
                 args![at.topic_id, i64::from(at.number), from, to],
             )
             .await?;
-        if moved == 1 { Ok(()) } else { Err(Error::Fenced) }
+        if moved == 1 {
+            Ok(())
+        } else {
+            Err(Error::Fenced)
+        }
     }
 
     /// Where a partition stands; inserts `low` for one that nobody read yet.
@@ -107,7 +134,13 @@ impl Store {
     }
 
     /// Puts a record into the outbox; it is published after the commit, in the order of these calls.
-    pub(crate) async fn post(&self, tx: &mut Tx, worker: &str, now_ms: i64, out: Outgoing) -> Result<(), Error> {
+    pub(crate) async fn post(
+        &self,
+        tx: &mut Tx,
+        worker: &str,
+        now_ms: i64,
+        out: Outgoing,
+    ) -> Result<(), Error> {
         tx.execute(
             "INSERT INTO outbox (worker, created_ms, topic, key, payload) VALUES ($1, $2, $3, $4, $5)",
             args![worker, now_ms, out.topic, out.key.as_ref(), out.payload.as_ref()],
@@ -137,7 +170,8 @@ impl Store {
     pub(crate) async fn remove_published(&self, rows: &[i64]) -> Result<(), Error> {
         let mut tx = self.db.write_tx().await?;
         let rows = rows.iter().map(|n| args![*n]).collect();
-        tx.fetch_list("DELETE FROM outbox WHERE n IN ({list})", args![], 1, rows).await?;
+        tx.fetch_list("DELETE FROM outbox WHERE n IN ({list})", args![], 1, rows)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -149,14 +183,22 @@ fn unpublished(row: &Row) -> Result<Unpublished, Error> {
         key: row.get::<Vec<u8>>("key")?.into(),
         payload: row.get::<Vec<u8>>("payload")?.into(),
     };
-    Ok(Unpublished { n: row.get("n")?, outgoing })
+    Ok(Unpublished {
+        n: row.get("n")?,
+        outgoing,
+    })
 }
 
 struct StoredPositions(Store);
 
 #[async_trait]
 impl eventlog::Positions for StoredPositions {
-    async fn start(&self, partition: &Partition, low: i64, _high: i64) -> Result<i64, kit::BoxError> {
+    async fn start(
+        &self,
+        partition: &Partition,
+        low: i64,
+        _high: i64,
+    ) -> Result<i64, kit::BoxError> {
         Ok(self.0.position(partition, low).await?)
     }
 }

@@ -11,9 +11,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use sql::Db;
 
 pub(crate) use ledger::{Outgoing, Spent, positions};
-pub(crate) use runs::{NewRun, RunRow};
 #[cfg(test)]
 pub(crate) use runs::time;
+pub(crate) use runs::{NewRun, RunRow};
 pub(crate) use threads::{BindingState, Thread};
 
 /// The migrations of this service.

@@ -62,7 +62,8 @@ impl RunRow {
 
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn time(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
 }
 
 impl Store {
@@ -88,7 +89,12 @@ impl Store {
         Ok(inserted == 1)
     }
 
-    pub(crate) async fn save_run(&self, tx: &mut Tx, run: &RunRow, now_ms: i64) -> Result<(), Error> {
+    pub(crate) async fn save_run(
+        &self,
+        tx: &mut Tx,
+        run: &RunRow,
+        now_ms: i64,
+    ) -> Result<(), Error> {
         tx.execute(
             "UPDATE run SET state = $2, trigger_o = $3, text = $4, why = $5, model = $6, at_ms = $7, approved = $8,
                     edited = $9, changed_ms = $10 WHERE run_id = $1",
@@ -133,7 +139,12 @@ impl Store {
     }
 
     /// An owner's runs, newest first, of one chat or of all.
-    pub(crate) async fn runs_of(&self, owner: UserId, chat: Option<ChatId>, count: usize) -> Result<Vec<RunRow>, Error> {
+    pub(crate) async fn runs_of(
+        &self,
+        owner: UserId,
+        chat: Option<ChatId>,
+        count: usize,
+    ) -> Result<Vec<RunRow>, Error> {
         let rows = self
             .db
             .fetch_all(
@@ -191,12 +202,20 @@ impl Store {
                 args![limit(count)],
             )
             .await?;
-        rows.iter().map(|row| Ok((RunId(row.get("run_id")?), ThreadId(row.get("thread_id")?)))).collect()
+        rows.iter()
+            .map(|row| Ok((RunId(row.get("run_id")?), ThreadId(row.get("thread_id")?))))
+            .collect()
     }
 
     /// How many runs wait for a call.
     pub(crate) async fn queue_length(&self) -> Result<i64, Error> {
-        let row = self.db.fetch_optional("SELECT COUNT(*) AS waiting FROM run WHERE state = 'queued'", args![]).await?;
+        let row = self
+            .db
+            .fetch_optional(
+                "SELECT COUNT(*) AS waiting FROM run WHERE state = 'queued'",
+                args![],
+            )
+            .await?;
         Ok(row.map(|row| row.get("waiting")).transpose()?.unwrap_or(0))
     }
 }

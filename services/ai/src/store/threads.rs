@@ -61,13 +61,24 @@ impl Thread {
 
 impl Store {
     /// Takes the lock on a thread for the rest of the transaction.
-    pub(crate) async fn lock_thread(&self, tx: &mut Tx, id: ThreadId) -> Result<Option<Thread>, Error> {
-        let row = tx.fetch_optional(dialect::lock_thread(tx.engine()), args![id.0]).await?;
+    pub(crate) async fn lock_thread(
+        &self,
+        tx: &mut Tx,
+        id: ThreadId,
+    ) -> Result<Option<Thread>, Error> {
+        let row = tx
+            .fetch_optional(dialect::lock_thread(tx.engine()), args![id.0])
+            .await?;
         row.as_ref().map(thread).transpose()
     }
 
     /// Makes the thread if there is none, then locks it.
-    pub(crate) async fn ensure_thread(&self, tx: &mut Tx, new: Thread, due_ms: Option<i64>) -> Result<Thread, Error> {
+    pub(crate) async fn ensure_thread(
+        &self,
+        tx: &mut Tx,
+        new: Thread,
+        due_ms: Option<i64>,
+    ) -> Result<Thread, Error> {
         tx.execute(
             "INSERT INTO thread (thread_id, chat_id, owner, mode, state, binding_o, kernel, due_ms, tries)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (thread_id) DO NOTHING",
@@ -86,7 +97,12 @@ impl Store {
         Ok(self.lock_thread(tx, new.id).await?.unwrap_or(new))
     }
 
-    pub(crate) async fn save_thread(&self, tx: &mut Tx, thread: &Thread, due_ms: Option<i64>) -> Result<(), Error> {
+    pub(crate) async fn save_thread(
+        &self,
+        tx: &mut Tx,
+        thread: &Thread,
+        due_ms: Option<i64>,
+    ) -> Result<(), Error> {
         tx.execute(
             "UPDATE thread SET mode = $2, state = $3, reason = $4, binding_o = $5, kernel = $6, due_ms = $7,
                     probe_ms = $8, tries = $9 WHERE thread_id = $1",
@@ -120,7 +136,11 @@ impl Store {
     }
 
     /// The owner's binding in a chat.
-    pub(crate) async fn thread_of(&self, owner: UserId, chat: ChatId) -> Result<Option<Thread>, Error> {
+    pub(crate) async fn thread_of(
+        &self,
+        owner: UserId,
+        chat: ChatId,
+    ) -> Result<Option<Thread>, Error> {
         let row = self
             .db
             .fetch_optional(
@@ -190,7 +210,11 @@ impl Store {
     }
 
     /// Threads whose open call is over without a word: those of `worker`, and those whose lease ended.
-    pub(crate) async fn orphans(&self, worker: Option<&str>, now_ms: i64) -> Result<Vec<ThreadId>, Error> {
+    pub(crate) async fn orphans(
+        &self,
+        worker: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Vec<ThreadId>, Error> {
         let rows = self
             .db
             .fetch_all(
@@ -202,19 +226,41 @@ impl Store {
     }
 
     /// Keeps what the model is shown, in the place of what it was shown before.
-    pub(crate) async fn replace_context(&self, tx: &mut Tx, thread: ThreadId, shown: &[Message]) -> Result<(), Error> {
-        tx.execute("DELETE FROM context WHERE thread_id = $1", args![thread.0]).await?;
+    pub(crate) async fn replace_context(
+        &self,
+        tx: &mut Tx,
+        thread: ThreadId,
+        shown: &[Message],
+    ) -> Result<(), Error> {
+        tx.execute("DELETE FROM context WHERE thread_id = $1", args![thread.0])
+            .await?;
         let rows = shown
             .iter()
-            .map(|line| args![thread.0, line.o, line.author.0, pipeline::is_automatic(line), line.text.clone()])
+            .map(|line| {
+                args![
+                    thread.0,
+                    line.o,
+                    line.author.0,
+                    pipeline::is_automatic(line),
+                    line.text.clone()
+                ]
+            })
             .collect();
-        tx.insert_many("INSERT INTO context (thread_id, o, author, automatic, text)", 5, "", rows).await?;
+        tx.insert_many(
+            "INSERT INTO context (thread_id, o, author, automatic, text)",
+            5,
+            "",
+            rows,
+        )
+        .await?;
         Ok(())
     }
 }
 
 fn ids(rows: &[Row]) -> Result<Vec<ThreadId>, Error> {
-    rows.iter().map(|row| Ok(ThreadId(row.get("thread_id")?))).collect()
+    rows.iter()
+        .map(|row| Ok(ThreadId(row.get("thread_id")?)))
+        .collect()
 }
 
 fn thread(row: &Row) -> Result<Thread, Error> {

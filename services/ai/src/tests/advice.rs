@@ -24,12 +24,20 @@ async fn advice_knows_the_chat_and_is_for_the_owner() {
         }
         let run = world.ask(chat, thread, ann, Some("what now?")).await;
         let done = service.reaches(ann, run, RunState::Done).await;
-        assert_eq!((done.text.as_deref(), done.trigger_o), (Some("Dear 3 messages"), 5));
+        assert_eq!(
+            (done.text.as_deref(), done.trigger_o),
+            (Some("Dear 3 messages"), 5)
+        );
         assert_eq!(done.model.as_deref(), Some("script"));
 
         let prompt = world.script.shown().pop().expect("a call");
         assert_eq!(prompt.owner(), name(ann));
-        assert!(prompt.quotes().iter().all(|quote| quote.role == Role::Member && quote.name == name(bob)));
+        assert!(
+            prompt
+                .quotes()
+                .iter()
+                .all(|quote| quote.role == Role::Member && quote.name == name(bob))
+        );
         assert!(prompt.data().contains("what now?"));
 
         let told = eventually("the response is published", || async {
@@ -39,8 +47,19 @@ async fn advice_knows_the_chat_and_is_for_the_owner() {
         let told: Advice = serde_json::from_slice(&told.value).expect("an advice");
         assert_eq!((told.owner, told.run), (ann, done));
         let hints = world.hints(ann).await;
-        assert!(hints.iter().all(|(t, run)| t == frames::AI_RUN && run.state != RunState::Done), "{hints:?}");
-        assert!(service.desk.run(bob, run).await.is_err_and(|fault| fault.is(Code::NotFound)));
+        assert!(
+            hints
+                .iter()
+                .all(|(t, run)| t == frames::AI_RUN && run.state != RunState::Done),
+            "{hints:?}"
+        );
+        assert!(
+            service
+                .desk
+                .run(bob, run)
+                .await
+                .is_err_and(|fault| fault.is(Code::NotFound))
+        );
         service.stop().await;
     }
 }
@@ -49,12 +68,18 @@ async fn advice_knows_the_chat_and_is_for_the_owner() {
 #[tokio::test]
 async fn pieces_arrive_while_the_text_is_written() {
     for world in worlds(quick()).await {
-        let service = world.start_with(std::sync::Arc::new(Demo::new(Duration::from_millis(60)))).await;
+        let service = world
+            .start_with(std::sync::Arc::new(Demo::new(Duration::from_millis(60))))
+            .await;
         let (chat, ann, bob) = (chat_id(), person(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
         world.chats.say(chat, bob, "hello").await;
         let mut listener = world.cache.subscriber().await.expect("a subscriber");
-        listener.handle().add(&format!("u:{ann}")).await.expect("a channel");
+        listener
+            .handle()
+            .add(&format!("u:{ann}"))
+            .await
+            .expect("a channel");
         let run = world.ask(chat, thread, ann, None).await;
         let (mut text, mut count) = (String::new(), 0);
         let done = loop {
@@ -81,7 +106,10 @@ async fn pieces_arrive_while_the_text_is_written() {
         };
         assert!(count >= 3, "{count} pieces");
         let done = done.text.expect("a text");
-        assert!(done.starts_with(&text) && done.contains("demo"), "{text} / {done}");
+        assert!(
+            done.starts_with(&text) && done.contains("demo"),
+            "{text} / {done}"
+        );
         service.stop().await;
     }
 }
@@ -89,7 +117,12 @@ async fn pieces_arrive_while_the_text_is_written() {
 /// row:E26: a thread's calls never overlap, threads go on together, and no more at a time than configured.
 #[tokio::test]
 async fn calls_of_one_thread_wait_for_each_other() {
-    for world in worlds(Config { concurrency: 4, ..quick() }).await {
+    for world in worlds(Config {
+        concurrency: 4,
+        ..quick()
+    })
+    .await
+    {
         let service = world.start().await;
         let mut bound = Vec::new();
         for _ in 0..8 {
@@ -103,7 +136,10 @@ async fn calls_of_one_thread_wait_for_each_other() {
                 runs.push((ann, world.ask(chat, thread, ann, None).await));
             }
         }
-        eventually("four calls are open", || async { (world.script.open() == 4).then_some(()) }).await;
+        eventually("four calls are open", || async {
+            (world.script.open() == 4).then_some(())
+        })
+        .await;
         world.script.let_through(24);
         for (ann, run) in runs {
             service.reaches(ann, run, RunState::Done).await;
@@ -117,14 +153,21 @@ async fn calls_of_one_thread_wait_for_each_other() {
 /// row:E34: what the budget does not allow is blocked with a reason, and the door can ask beforehand.
 #[tokio::test]
 async fn the_budget_of_a_day_is_kept() {
-    let limits = Limits { calls_per_day: 2, ..quick().limits };
+    let limits = Limits {
+        calls_per_day: 2,
+        ..quick().limits
+    };
     for world in worlds(Config { limits, ..quick() }).await {
         let service = world.start().await;
         let (chat, ann) = (chat_id(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
         let call = Call::internal("test");
         for _ in 0..2 {
-            service.desk.may_ask(&call, ann).await.expect("there is some left");
+            service
+                .desk
+                .may_ask(&call, ann)
+                .await
+                .expect("there is some left");
             let run = world.ask(chat, thread, ann, None).await;
             service.reaches(ann, run, RunState::Done).await;
         }
@@ -132,9 +175,17 @@ async fn the_budget_of_a_day_is_kept() {
         let blocked = service.reaches(ann, run, RunState::Blocked).await;
         assert_eq!(blocked.why.as_deref(), Some("quota"));
         assert_eq!(world.script.shown().len(), 2);
-        let fault = service.desk.may_ask(&call, ann).await.expect_err("nothing is left");
+        let fault = service
+            .desk
+            .may_ask(&call, ann)
+            .await
+            .expect_err("nothing is left");
         assert!(fault.is(Code::Exhausted) && fault.retry_after().is_some());
-        service.desk.may_ask(&call, person()).await.expect("others have theirs");
+        service
+            .desk
+            .may_ask(&call, person())
+            .await
+            .expect("others have theirs");
         service.stop().await;
     }
 }
@@ -142,8 +193,16 @@ async fn the_budget_of_a_day_is_kept() {
 /// row:E27: a provider that hangs or fails costs its own run only; the run says why and lies with the dead letters.
 #[tokio::test]
 async fn a_failed_call_is_visible_and_disturbs_nobody() {
-    let timeouts = Timeouts { between_tokens: Duration::from_millis(500), ..quick().timeouts };
-    for world in worlds(Config { timeouts, ..quick() }).await {
+    let timeouts = Timeouts {
+        between_tokens: Duration::from_millis(500),
+        ..quick().timeouts
+    };
+    for world in worlds(Config {
+        timeouts,
+        ..quick()
+    })
+    .await
+    {
         let service = world.start().await;
         let (chat, ann) = (chat_id(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
@@ -151,7 +210,10 @@ async fn a_failed_call_is_visible_and_disturbs_nobody() {
         let other_thread = world.bind(other_chat, bob, BindingMode::Advice).await;
         world.script.turns([Turn::Hang]);
         let hanging = world.ask(chat, thread, ann, None).await;
-        eventually("the call hangs", || async { (world.script.open() == 1).then_some(()) }).await;
+        eventually("the call hangs", || async {
+            (world.script.open() == 1).then_some(())
+        })
+        .await;
         let other = world.ask(other_chat, other_thread, bob, None).await;
         service.reaches(bob, other, RunState::Done).await;
         let failed = service.reaches(ann, hanging, RunState::Failed).await;
@@ -182,16 +244,46 @@ async fn a_call_ends_when_its_owner_cancels_it() {
         let run = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, run, RunState::Running).await;
         let call = Call::internal("test");
-        assert!(service.desk.cancel(&call, bob, run).await.is_err_and(|fault| fault.is(Code::NotFound)));
-        assert_eq!(service.desk.open_runs(&call, ann).await.expect("a list").len(), 1);
-        let cancelled = service.desk.cancel(&call, ann, run).await.expect("it is open");
-        assert_eq!((cancelled.state, cancelled.why.as_deref()), (RunState::Cancelled, Some("cancelled")));
-        assert_eq!(service.desk.cancel(&call, ann, run).await.expect("again"), cancelled);
-        eventually("the call has ended", || async { (world.script.open() == 0).then_some(()) }).await;
+        assert!(
+            service
+                .desk
+                .cancel(&call, bob, run)
+                .await
+                .is_err_and(|fault| fault.is(Code::NotFound))
+        );
+        assert_eq!(
+            service
+                .desk
+                .open_runs(&call, ann)
+                .await
+                .expect("a list")
+                .len(),
+            1
+        );
+        let cancelled = service
+            .desk
+            .cancel(&call, ann, run)
+            .await
+            .expect("it is open");
+        assert_eq!(
+            (cancelled.state, cancelled.why.as_deref()),
+            (RunState::Cancelled, Some("cancelled"))
+        );
+        assert_eq!(
+            service.desk.cancel(&call, ann, run).await.expect("again"),
+            cancelled
+        );
+        eventually("the call has ended", || async {
+            (world.script.open() == 0).then_some(())
+        })
+        .await;
         world.script.let_through(1);
         let next = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, next, RunState::Done).await;
-        assert_eq!(service.desk.run(ann, run).await.expect("a run").state, RunState::Cancelled);
+        assert_eq!(
+            service.desk.run(ann, run).await.expect("a run").state,
+            RunState::Cancelled
+        );
         service.stop().await;
     }
 }

@@ -12,7 +12,12 @@ async fn a_provider_that_recovers_makes_the_binding_ready() {
         let service = world.start().await;
         world.script.probes([Turn::Fail(Failure::Unavailable); 6]);
         let thread = world.bind(chat_id(), person(), BindingMode::Advice).await;
-        let stored = world.store().thread(thread).await.expect("a store").expect("a thread");
+        let stored = world
+            .store()
+            .thread(thread)
+            .await
+            .expect("a store")
+            .expect("a thread");
         assert_eq!((stored.state, stored.tries), (BindingState::Ready, 3));
         service.stop().await;
     }
@@ -24,8 +29,14 @@ async fn a_provider_that_refuses_fails_the_binding_with_a_reason() {
     for world in worlds(quick()).await {
         let service = world.start().await;
         world.script.probes([Turn::Fail(Failure::Refused)]);
-        let thread = world.chats.bind(chat_id(), person(), BindingMode::Advice).await;
-        let failed = eventually("the binding is told", || async { world.chats.created(thread) }).await;
+        let thread = world
+            .chats
+            .bind(chat_id(), person(), BindingMode::Advice)
+            .await;
+        let failed = eventually("the binding is told", || async {
+            world.chats.created(thread)
+        })
+        .await;
         assert!(failed.is_some_and(|reason| reason.contains("refuses")));
         service.stop().await;
     }
@@ -48,7 +59,11 @@ async fn a_binding_changes_its_mode_and_goes() {
 
         let shown = world.store();
         let kept = || async {
-            let rows = shown.db.fetch_all("SELECT o FROM context", sql::args![]).await.expect("a store");
+            let rows = shown
+                .db
+                .fetch_all("SELECT o FROM context", sql::args![])
+                .await
+                .expect("a store");
             rows.len()
         };
         assert_eq!(kept().await, 1);
@@ -58,7 +73,11 @@ async fn a_binding_changes_its_mode_and_goes() {
             (stored.state == BindingState::Gone).then_some(())
         })
         .await;
-        assert_eq!(kept().await, 0, "what the model was shown goes with the binding");
+        assert_eq!(
+            kept().await,
+            0,
+            "what the model was shown goes with the binding"
+        );
         let late = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, late, RunState::Cancelled).await;
         service.stop().await;

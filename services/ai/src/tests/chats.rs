@@ -56,20 +56,32 @@ impl Chats {
     pub(super) async fn start(log: Arc<dyn EventLog>, topics: Arc<Topics>) -> Arc<Self> {
         let mut replies = log.tail(&topics.ai_autoreply).await.expect("a tail");
         let mut created = log.tail(&topics.ai_thread_created).await.expect("a tail");
-        let chats = Arc::new(Self { log, topics, state: Mutex::default(), order: tokio::sync::Mutex::default() });
+        let chats = Arc::new(Self {
+            log,
+            topics,
+            state: Mutex::default(),
+            order: tokio::sync::Mutex::default(),
+        });
         let (storing, hearing) = (chats.clone(), chats.clone());
         tokio::spawn(async move {
             while let Ok(records) = replies.next(100).await {
                 for record in records {
-                    storing.store(&serde_json::from_slice(&record.value).expect("a reply")).await;
+                    storing
+                        .store(&serde_json::from_slice(&record.value).expect("a reply"))
+                        .await;
                 }
             }
         });
         tokio::spawn(async move {
             while let Ok(records) = created.next(100).await {
                 for record in records {
-                    let told: ThreadCreated = serde_json::from_slice(&record.value).expect("a thread");
-                    hearing.state.lock().created.insert(told.thread, told.failed);
+                    let told: ThreadCreated =
+                        serde_json::from_slice(&record.value).expect("a thread");
+                    hearing
+                        .state
+                        .lock()
+                        .created
+                        .insert(told.thread, told.failed);
                 }
             }
         });
@@ -77,20 +89,32 @@ impl Chats {
     }
 
     async fn append(&self, topic: &str, key: bytes::Bytes, value: bytes::Bytes) {
-        self.log.append(topic, vec![Record { key, value }]).await.expect("an append");
+        self.log
+            .append(topic, vec![Record { key, value }])
+            .await
+            .expect("an append");
     }
 
     async fn forward(&self, chat: ChatId, frame: bytes::Bytes) {
-        self.append(&self.topics.forward_message, frames::chat_key(chat), frame).await;
+        self.append(&self.topics.forward_message, frames::chat_key(chat), frame)
+            .await;
     }
 
     /// A person writes.
     pub(super) async fn say(&self, chat: ChatId, author: UserId, text: &str) -> i64 {
         let _order = self.order.lock().await;
-        self.push(chat, author, Key(RandomIds.next()), text, None).await
+        self.push(chat, author, Key(RandomIds.next()), text, None)
+            .await
     }
 
-    async fn push(&self, chat: ChatId, author: UserId, key: Key, text: &str, via: Option<Via>) -> i64 {
+    async fn push(
+        &self,
+        chat: ChatId,
+        author: UserId,
+        key: Key,
+        text: &str,
+        via: Option<Via>,
+    ) -> i64 {
         let (message, feeds) = {
             let mut state = self.state.lock();
             let events = state.chats.entry(chat).or_default();
@@ -105,20 +129,39 @@ impl Chats {
                 ts: time(kit::Clock::now_ms(&kit::SystemClock)),
                 text: text.to_owned(),
                 reply_to: None,
-                auto: if via.is_some() { Auto::Replied } else { Auto::No },
+                auto: if via.is_some() {
+                    Auto::Replied
+                } else {
+                    Auto::No
+                },
                 via,
             };
             events.push(Event::Message(message.clone()));
-            let bound = state.bindings.iter().filter(|(_, binding)| binding.chat == chat && binding.ready);
+            let bound = state
+                .bindings
+                .iter()
+                .filter(|(_, binding)| binding.chat == chat && binding.ready);
             let feeds: Vec<_> = bound
-                .map(|(thread, binding)| Feed { thread: *thread, chat, owner: binding.owner, mode: binding.mode, o })
+                .map(|(thread, binding)| Feed {
+                    thread: *thread,
+                    chat,
+                    owner: binding.owner,
+                    mode: binding.mode,
+                    o,
+                })
                 .collect();
             (message, feeds)
         };
         let body = serde_json::to_string(&message).expect("a message");
-        self.forward(chat, frames::event(frames::MSG_NEW, chat, message.o, &body)).await;
+        self.forward(chat, frames::event(frames::MSG_NEW, chat, message.o, &body))
+            .await;
         for feed in feeds {
-            self.append(&self.topics.ai_feed, feed.thread.to_string().into(), pipeline::encode(&feed)).await;
+            self.append(
+                &self.topics.ai_feed,
+                feed.thread.to_string().into(),
+                pipeline::encode(&feed),
+            )
+            .await;
         }
         message.o
     }
@@ -128,9 +171,23 @@ impl Chats {
         let _order = self.order.lock().await;
         let found = self.state.lock().bindings.get(&reply.thread).cloned();
         let Some(binding) = found else { return };
-        let known = self.messages(binding.chat).into_iter().find(|message| message.key.0 == reply.run.0);
-        let human_o = self.messages(binding.chat).iter().filter(|m| m.auto == Auto::No).map(|m| m.o).max().unwrap_or(0);
-        let refuse = |code: &str| Outcome::Err(Refusal { code: code.to_owned(), msg: String::new() });
+        let known = self
+            .messages(binding.chat)
+            .into_iter()
+            .find(|message| message.key.0 == reply.run.0);
+        let human_o = self
+            .messages(binding.chat)
+            .iter()
+            .filter(|m| m.auto == Auto::No)
+            .map(|m| m.o)
+            .max()
+            .unwrap_or(0);
+        let refuse = |code: &str| {
+            Outcome::Err(Refusal {
+                code: code.to_owned(),
+                msg: String::new(),
+            })
+        };
         let outcome = if let Some(known) = known {
             Outcome::Ok(pipeline::stored(&known, true))
         } else if !binding.ready || binding.mode != BindingMode::Autoreply {
@@ -139,20 +196,50 @@ impl Chats {
             refuse("superseded")
         } else {
             let via = Some(reply.via.clone());
-            self.push(binding.chat, binding.owner, Key(reply.run.0), &reply.text, via).await;
+            self.push(
+                binding.chat,
+                binding.owner,
+                Key(reply.run.0),
+                &reply.text,
+                via,
+            )
+            .await;
             return;
         };
-        let answer = Answer { author: binding.owner, key: Key(reply.run.0), outcome };
-        self.forward(binding.chat, frames::ephemeral(frames::ANSWER, &answer)).await;
+        let answer = Answer {
+            author: binding.owner,
+            key: Key(reply.run.0),
+            outcome,
+        };
+        self.forward(binding.chat, frames::ephemeral(frames::ANSWER, &answer))
+            .await;
     }
 
     /// A binding is decided; the service is asked to begin.
     pub(super) async fn bind(&self, chat: ChatId, owner: UserId, mode: BindingMode) -> ThreadId {
         let thread = ThreadId(RandomIds.next());
-        self.state.lock().bindings.insert(thread, Binding { chat, owner, mode, ready: false });
+        self.state.lock().bindings.insert(
+            thread,
+            Binding {
+                chat,
+                owner,
+                mode,
+                ready: false,
+            },
+        );
         self.change(thread, BindingState::Pending).await;
-        let init = BindingInit { thread, chat, owner, mode };
-        self.append(&self.topics.ai_binding_init, thread.to_string().into(), pipeline::encode(&init)).await;
+        let init = BindingInit {
+            thread,
+            chat,
+            owner,
+            mode,
+        };
+        self.append(
+            &self.topics.ai_binding_init,
+            thread.to_string().into(),
+            pipeline::encode(&init),
+        )
+        .await;
         thread
     }
 
@@ -189,7 +276,12 @@ impl Chats {
     /// The binding is gone.
     pub(super) async fn unbind(&self, thread: ThreadId) {
         let _order = self.order.lock().await;
-        let binding = self.state.lock().bindings.remove(&thread).expect("a binding");
+        let binding = self
+            .state
+            .lock()
+            .bindings
+            .remove(&thread)
+            .expect("a binding");
         let o = self.place(binding.chat);
         let body = json!({ "owner": binding.owner, "thread": thread });
         let frame = frames::event(frames::BINDING_REMOVED, binding.chat, o, &body.to_string());
@@ -207,21 +299,46 @@ impl Chats {
     pub(super) fn messages(&self, chat: ChatId) -> Vec<Message> {
         let state = self.state.lock();
         let events = state.chats.get(&chat).into_iter().flatten();
-        events.filter_map(|event| if let Event::Message(message) = event { Some(message.clone()) } else { None }).collect()
+        events
+            .filter_map(|event| {
+                if let Event::Message(message) = event {
+                    Some(message.clone())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     /// What AIs said.
     pub(super) fn automatic(&self, chat: ChatId) -> Vec<Message> {
-        self.messages(chat).into_iter().filter(|message| message.auto == Auto::Replied).collect()
+        self.messages(chat)
+            .into_iter()
+            .filter(|message| message.auto == Auto::Replied)
+            .collect()
     }
 }
 
 #[async_trait]
 impl MessageApi for Chats {
-    async fn thread_messages(&self, _: &Call, thread: ThreadId, after: i64, limit: usize) -> Result<Vec<Message>, Fault> {
-        let chat = self.state.lock().bindings.get(&thread).map(|binding| binding.chat);
+    async fn thread_messages(
+        &self,
+        _: &Call,
+        thread: ThreadId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Message>, Fault> {
+        let chat = self
+            .state
+            .lock()
+            .bindings
+            .get(&thread)
+            .map(|binding| binding.chat);
         let messages = self.messages(chat.ok_or_else(|| Fault::not_found("thread"))?);
-        let after: Vec<_> = messages.into_iter().filter(|message| message.o > after).collect();
+        let after: Vec<_> = messages
+            .into_iter()
+            .filter(|message| message.o > after)
+            .collect();
         Ok(after[after.len().saturating_sub(limit)..].to_vec())
     }
 
@@ -229,7 +346,14 @@ impl MessageApi for Chats {
         Err(Fault::not_found("route"))
     }
 
-    async fn history(&self, _: &Call, _: UserId, _: ChatId, _: Page, _: usize) -> Result<History, Fault> {
+    async fn history(
+        &self,
+        _: &Call,
+        _: UserId,
+        _: ChatId,
+        _: Page,
+        _: usize,
+    ) -> Result<History, Fault> {
         Err(Fault::not_found("route"))
     }
 
@@ -237,7 +361,14 @@ impl MessageApi for Chats {
         Err(Fault::not_found("route"))
     }
 
-    async fn events(&self, _: &Call, _: UserId, _: ChatId, _: i64, _: usize) -> Result<Events, Fault> {
+    async fn events(
+        &self,
+        _: &Call,
+        _: UserId,
+        _: ChatId,
+        _: i64,
+        _: usize,
+    ) -> Result<Events, Fault> {
         Err(Fault::not_found("route"))
     }
 
@@ -262,7 +393,13 @@ pub(super) fn name(person: UserId) -> String {
 #[async_trait]
 impl UserApi for Chats {
     async fn by_ids(&self, _: &Call, ids: Vec<UserId>) -> Result<Vec<PublicUser>, Fault> {
-        Ok(ids.into_iter().map(|id| PublicUser { id, username: name(id) }).collect())
+        Ok(ids
+            .into_iter()
+            .map(|id| PublicUser {
+                id,
+                username: name(id),
+            })
+            .collect())
     }
 
     async fn create(&self, _: &Call, _: NewUser) -> Result<User, Fault> {

@@ -26,7 +26,9 @@ use self::{
     chats::Chats,
     script::{Handle, Script},
 };
-use crate::{Config, Deps, Limits, MIGRATIONS, Timeouts, app::desk::Desk, ports::Provider, store::Store};
+use crate::{
+    Config, Deps, Limits, MIGRATIONS, Timeouts, app::desk::Desk, ports::Provider, store::Store,
+};
 
 /// Quick enough for tests, with every guard in force.
 fn quick() -> Config {
@@ -42,7 +44,12 @@ fn quick() -> Config {
         retry: Duration::from_millis(1),
         ..Timeouts::default()
     };
-    Config { limits, timeouts, probe_tries: 4, ..Config::default() }
+    Config {
+        limits,
+        timeouts,
+        probe_tries: 4,
+        ..Config::default()
+    }
 }
 
 /// What outlives the service: its tables, the log, the chats, the provider.
@@ -80,11 +87,21 @@ impl World {
         let node = Node::new();
         let url = format!("embedded:{}", folder.path().join("log.db").display());
         let log_config = eventlog::Config::default();
-        let log = eventlog::open(&url, log_config, Arc::new(SystemClock), Arc::new(RandomIds), node.spawner()).await;
+        let log = eventlog::open(
+            &url,
+            log_config,
+            Arc::new(SystemClock),
+            Arc::new(RandomIds),
+            node.spawner(),
+        )
+        .await;
         let log = log.expect("a log");
         let topics = Arc::new(Topics::default());
         let mut specs = crate::topics(&topics, 4);
-        specs.push(TopicSpec { name: topics.message_persist.as_str().into(), partitions: 4 });
+        specs.push(TopicSpec {
+            name: topics.message_persist.as_str().into(),
+            partitions: 4,
+        });
         log.ensure(&specs).await.expect("topics");
         let chats = Chats::start(log.clone(), topics.clone()).await;
         Self {
@@ -134,23 +151,49 @@ impl World {
     /// Binds and waits until the service says that the binding is ready.
     async fn bind(&self, chat: ChatId, owner: UserId, mode: BindingMode) -> ThreadId {
         let thread = self.chats.bind(chat, owner, mode).await;
-        let failed = eventually("the binding is told", || async { self.chats.created(thread) }).await;
+        let failed = eventually("the binding is told", || async {
+            self.chats.created(thread)
+        })
+        .await;
         assert_eq!(failed, None);
         self.chats.ready(thread).await;
         thread
     }
 
     /// Asks for advice as `chat` does.
-    async fn ask(&self, chat: ChatId, thread: ThreadId, owner: UserId, hint: Option<&str>) -> RunId {
+    async fn ask(
+        &self,
+        chat: ChatId,
+        thread: ThreadId,
+        owner: UserId,
+        hint: Option<&str>,
+    ) -> RunId {
         let run = RunId(RandomIds.next());
-        let request = AdviceRequest { run, thread, chat, owner, hint: hint.map(str::to_owned) };
-        self.append(&self.topics.ai_advice_request, &thread.to_string(), pipeline::encode(&request)).await;
+        let request = AdviceRequest {
+            run,
+            thread,
+            chat,
+            owner,
+            hint: hint.map(str::to_owned),
+        };
+        self.append(
+            &self.topics.ai_advice_request,
+            &thread.to_string(),
+            pipeline::encode(&request),
+        )
+        .await;
         run
     }
 
     async fn append(&self, topic: &str, key: &str, value: bytes::Bytes) {
-        let record = Record { key: key.to_owned().into(), value };
-        self.log.append(topic, vec![record]).await.expect("an append");
+        let record = Record {
+            key: key.to_owned().into(),
+            value,
+        };
+        self.log
+            .append(topic, vec![record])
+            .await
+            .expect("an append");
     }
 
     /// Every record of a topic.
@@ -158,7 +201,12 @@ impl World {
         let mut records = Vec::new();
         let ends = self.log.watermarks(topic).await.expect("watermarks");
         for (number, (low, _)) in (0..).zip(ends) {
-            records.extend(self.log.read(topic, number, low, 10_000).await.expect("a read"));
+            records.extend(
+                self.log
+                    .read(topic, number, low, 10_000)
+                    .await
+                    .expect("a read"),
+            );
         }
         records
     }
@@ -166,7 +214,9 @@ impl World {
     /// The hints that an owner was given, in order.
     async fn hints(&self, owner: UserId) -> Vec<(String, Run)> {
         let records = self.records(&self.topics.forward_message).await;
-        let own = records.iter().filter(|record| record.key == frames::user_key(owner));
+        let own = records
+            .iter()
+            .filter(|record| record.key == frames::user_key(owner));
         own.map(|record| {
             let head = Head::parse(&record.value).expect("a frame");
             (head.t.to_string(), head.content().expect("a run"))
@@ -184,7 +234,10 @@ impl Service {
     async fn reaches(&self, owner: UserId, run: RunId, state: RunState) -> Run {
         eventually(&format!("the run is {state:?}"), || async {
             let run = self.desk.run(owner, run).await.ok()?;
-            let ended = matches!(run.state, RunState::Failed | RunState::Blocked | RunState::Done);
+            let ended = matches!(
+                run.state,
+                RunState::Failed | RunState::Blocked | RunState::Done
+            );
             assert!(!ended || run.state == state, "{run:?}");
             (run.state == state).then_some(run)
         })
@@ -208,7 +261,10 @@ async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl 
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

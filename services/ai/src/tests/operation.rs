@@ -12,13 +12,25 @@ async fn a_restart_loses_nothing_and_says_nothing_twice() {
         let service = world.start().await;
         let (chat, ann, bob) = (chat_id(), person(), person());
         let replying = world.bind(chat, ann, BindingMode::Autoreply).await;
-        let immediate = Settings { release: Release::Immediate, ..Settings::default() };
-        service.desk.configure(ann, chat, immediate).await.expect("a binding");
+        let immediate = Settings {
+            release: Release::Immediate,
+            ..Settings::default()
+        };
+        service
+            .desk
+            .configure(ann, chat, immediate)
+            .await
+            .expect("a binding");
         world.script.close();
         world.chats.say(chat, bob, "hello").await;
         let run = service.newest(ann, chat, RunState::Running).await;
         service.stop().await;
-        let stored = world.store().thread(replying).await.expect("a store").expect("a thread");
+        let stored = world
+            .store()
+            .thread(replying)
+            .await
+            .expect("a store")
+            .expect("a thread");
         assert_eq!(stored.calling, None, "a clean stop gives the call back");
 
         world.script.let_through(10);
@@ -27,7 +39,10 @@ async fn a_restart_loses_nothing_and_says_nothing_twice() {
         service.stop().await;
         let service = world.start().await;
         world.chats.say(chat, bob, "again").await;
-        eventually("both are answered", || async { (world.chats.automatic(chat).len() == 2).then_some(()) }).await;
+        eventually("both are answered", || async {
+            (world.chats.automatic(chat).len() == 2).then_some(())
+        })
+        .await;
         assert_eq!(world.records(&world.topics.ai_autoreply).await.len(), 2);
         service.stop().await;
     }
@@ -47,8 +62,15 @@ async fn a_call_of_a_dead_process_is_made_again() {
         // As a `kill -9` leaves it.
         let store = world.store();
         let mut tx = store.db.write_tx().await.expect("a transaction");
-        store.set_calling(&mut tx, thread, Some((run, "ai-1", i64::MAX))).await.expect("a statement");
-        let mut row = store.run_in(&mut tx, run).await.expect("a statement").expect("a run");
+        store
+            .set_calling(&mut tx, thread, Some((run, "ai-1", i64::MAX)))
+            .await
+            .expect("a statement");
+        let mut row = store
+            .run_in(&mut tx, run)
+            .await
+            .expect("a statement")
+            .expect("a run");
         row.state = RunState::Running;
         store.save_run(&mut tx, &row, 0).await.expect("a statement");
         tx.commit().await.expect("a commit");
@@ -71,14 +93,21 @@ async fn unreadable_records_go_to_the_dead_letters() {
             (&topics.ai_advice_request, "ai-advice.dead-letter"),
             (&topics.forward_message, "ai.dead-letter"),
         ] {
-            world.append(topic, "c:x", "{not json autoreply".into()).await;
+            world
+                .append(topic, "c:x", "{not json autoreply".into())
+                .await;
             let put_aside = eventually(dead, || async { world.records(dead).await.pop() }).await;
             assert_eq!(&put_aside.value[..], b"{not json autoreply");
         }
         // Foreign frames and answers to people's own sends are none of our business.
         let chat = chat_id();
-        let frame = frames::ephemeral(frames::PROJECTED, &serde_json::json!({ "chat": chat, "version": 1 }));
-        world.append(&topics.forward_message, &format!("c:{chat}"), frame).await;
+        let frame = frames::ephemeral(
+            frames::PROJECTED,
+            &serde_json::json!({ "chat": chat, "version": 1 }),
+        );
+        world
+            .append(&topics.forward_message, &format!("c:{chat}"), frame)
+            .await;
         let ann = person();
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
         let run = world.ask(chat, thread, ann, None).await;
@@ -98,7 +127,13 @@ async fn a_repeated_request_is_one_run() {
         let run = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, run, RunState::Done).await;
         let records = world.records(&world.topics.ai_advice_request).await;
-        world.append(&world.topics.ai_advice_request, &thread.to_string(), records[0].value.clone()).await;
+        world
+            .append(
+                &world.topics.ai_advice_request,
+                &thread.to_string(),
+                records[0].value.clone(),
+            )
+            .await;
         let next = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, next, RunState::Done).await;
         assert_eq!(world.script.shown().len(), 2);
@@ -111,5 +146,7 @@ fn every_route_is_described() {
     let document = crate::openapi();
     let paths: Vec<_> = document.paths.paths.keys().map(String::as_str).collect();
     assert_eq!(paths.len(), 6, "{paths:?}");
-    assert!(paths.contains(&"/api/ai/runs/{run}/approve") && paths.contains(&"/api/ai/settings/{chat}"));
+    assert!(
+        paths.contains(&"/api/ai/runs/{run}/approve") && paths.contains(&"/api/ai/settings/{chat}")
+    );
 }

@@ -63,7 +63,10 @@ pub(super) struct Handle(pub(super) Arc<Script>);
 
 impl Script {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), gate: Semaphore::new(0) })
+        Arc::new(Self {
+            state: Mutex::default(),
+            gate: Semaphore::new(0),
+        })
     }
 
     pub(super) fn probes(&self, turns: impl IntoIterator<Item = Turn>) {
@@ -108,7 +111,11 @@ impl Script {
         let mut state = self.state.lock();
         let owner = prompt.owner().to_owned();
         let is_probe = *prompt.task() == Task::Probe;
-        let turn = if is_probe { state.probes.pop_front() } else { state.turns.pop_front() };
+        let turn = if is_probe {
+            state.probes.pop_front()
+        } else {
+            state.turns.pop_front()
+        };
         if !is_probe {
             state.shown.push(prompt.clone());
         }
@@ -118,7 +125,13 @@ impl Script {
         state.overlapped |= twice;
         let all = state.open.values().sum();
         state.most_open = state.most_open.max(all);
-        (turn.unwrap_or(Turn::Write), OpenCall { script: self.clone(), owner })
+        (
+            turn.unwrap_or(Turn::Write),
+            OpenCall {
+                script: self.clone(),
+                owner,
+            },
+        )
     }
 }
 
@@ -137,14 +150,26 @@ impl Provider for Handle {
             Turn::Write => ("Dear ", Some(format!("{} messages", prompt.quotes().len()))),
         };
         let script = self.0.clone();
-        let words = stream::once(async move { Ok(Piece::Text(first.to_owned())) }).chain(stream::once(async move {
-            if gated {
-                script.gate.acquire().await.expect("the gate is never closed for good").forget();
-            }
-            let Some(rest) = rest else { return std::future::pending().await };
-            Ok(Piece::Text(rest))
-        }));
+        let words = stream::once(async move { Ok(Piece::Text(first.to_owned())) }).chain(
+            stream::once(async move {
+                if gated {
+                    script
+                        .gate
+                        .acquire()
+                        .await
+                        .expect("the gate is never closed for good")
+                        .forget();
+                }
+                let Some(rest) = rest else {
+                    return std::future::pending().await;
+                };
+                Ok(Piece::Text(rest))
+            }),
+        );
         // The call is open until its pieces are dropped.
-        Ok(words.chain(stream::iter([Ok(Piece::Tokens(10))])).map(move |piece| (&call, piece).1).boxed())
+        Ok(words
+            .chain(stream::iter([Ok(Piece::Tokens(10))]))
+            .map(move |piece| (&call, piece).1)
+            .boxed())
     }
 }

@@ -190,7 +190,11 @@ impl Consumers {
 }
 
 /// Remembers what is stored now, and tells the log what it need not keep for this group.
-async fn keep(consumer: &mut dyn Consumer, stored: &mut Places, reached: &Places) -> Result<(), eventlog::Error> {
+async fn keep(
+    consumer: &mut dyn Consumer,
+    stored: &mut Places,
+    reached: &Places,
+) -> Result<(), eventlog::Error> {
     for (partition, next) in reached {
         if stored.insert(partition.clone(), *next) != Some(*next) {
             consumer.commit(partition, *next).await?;

@@ -25,7 +25,7 @@ impl Stored {
             kind: self.kind,
             title: self.title.clone(),
             creator: self.creator,
-            created_at: rfc3339(self.created_ms),
+            created_at: kit::rfc3339(self.created_ms),
         }
     }
 }
@@ -85,12 +85,6 @@ pub(crate) fn rebind(bound: &Bound, mode: BindingMode) -> Rebind {
 /// The key that makes a private chat unique for its pair.
 pub(crate) fn pair_key(a: UserId, b: UserId) -> String {
     format!("{}:{}", a.min(b), a.max(b))
-}
-
-/// RFC 3339 in UTC with milliseconds.
-pub(crate) fn rfc3339(ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    format!("{time:.3}")
 }
 
 #[cfg(test)]

@@ -326,7 +326,10 @@ impl Worker {
                 self.marks.appended(partition, after.outbox_n);
             }
         }
-        appended.into_iter().map(|(partition, after)| (partition, after.next_offset)).collect()
+        appended
+            .into_iter()
+            .map(|(partition, after)| (partition, after.next_offset))
+            .collect()
     }
 
     /// Nothing was sent for a while: the marks get a transaction of their own, and the rows go.

@@ -263,7 +263,7 @@ impl Batch {
             o,
             author: send.author,
             key: send.key,
-            ts: rfc3339(now_ms),
+            ts: kit::rfc3339(now_ms),
             text: send.text.clone(),
             reply_to: send.reply_to,
             auto: if send.ai.is_some() {
@@ -364,7 +364,7 @@ impl Batch {
         let o = stream.last_o;
         let (kind, details) = self.project(change, o);
         let mut d =
-            json!({ "version": change.version, "actor": change.actor, "ts": rfc3339(now_ms) });
+            json!({ "version": change.version, "actor": change.actor, "ts": kit::rfc3339(now_ms) });
         if let (Some(d), serde_json::Value::Object(details)) = (d.as_object_mut(), details) {
             d.extend(details);
         }
@@ -533,10 +533,4 @@ pub(crate) fn refusal(code: &str, msg: &str) -> Outcome {
         code: code.to_owned(),
         msg: msg.to_owned(),
     })
-}
-
-/// RFC 3339 in UTC with milliseconds.
-pub(crate) fn rfc3339(ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    format!("{time:.3}")
 }

@@ -39,7 +39,11 @@ impl Service for Door {
 
     async fn admit(&self, call: &Call, token: &str) -> Result<Identity, Fault> {
         let caller = self.verifier.verify(call, token).await?;
-        Ok(Identity { user: caller.user.0, login: caller.session.0, expires_ms: caller.expires_ms })
+        Ok(Identity {
+            user: caller.user.0,
+            login: caller.session.0,
+            expires_ms: caller.expires_ms,
+        })
     }
 
     fn is_ended(&self, identity: &Identity) -> bool {
@@ -47,15 +51,29 @@ impl Service for Door {
     }
 
     async fn open(&self, socket: &Arc<Socket>, _: Hello) -> Result<Listening, Fault> {
-        let user = socket.user().map(UserId).ok_or_else(|| Fault::internal("hello without a person"))?;
+        let user = socket
+            .user()
+            .map(UserId)
+            .ok_or_else(|| Fault::internal("hello without a person"))?;
         if !self.people.is_following() {
-            return Err(Fault::new(Code::Unavailable, "this server is not ready; come back"));
+            return Err(Fault::new(
+                Code::Unavailable,
+                "this server is not ready; come back",
+            ));
         }
         let own = String::from_utf8_lossy(&user_key(user)).into_owned();
-        socket.send(&socket.hub().welcome(socket, &json!({ own: { "recovered": false } })));
+        socket.send(
+            &socket
+                .hub()
+                .welcome(socket, &json!({ own: { "recovered": false } })),
+        );
         self.people.join(user, socket);
         socket.send(&realtime::ephemeral("ready", &json!({})));
-        Ok(Listening { people: self.people.clone(), socket: socket.clone(), user })
+        Ok(Listening {
+            people: self.people.clone(),
+            socket: socket.clone(),
+            user,
+        })
     }
 }
 

@@ -45,7 +45,11 @@ impl Deliver {
         }
     }
 
-    async fn hand_over(&self, records: Vec<Delivered>, consumer: &mut dyn Consumer) -> Result<(), BoxError> {
+    async fn hand_over(
+        &self,
+        records: Vec<Delivered>,
+        consumer: &mut dyn Consumer,
+    ) -> Result<(), BoxError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -68,12 +72,24 @@ impl Deliver {
             Ok(advice) => {
                 metrics::counter!(names::DELIVERED).increment(1);
                 let value = frames::ephemeral(frames::AI_RUN, &advice.run);
-                (self.topics.forward_message.clone(), Record { key: frames::user_key(advice.owner), value })
+                (
+                    self.topics.forward_message.clone(),
+                    Record {
+                        key: frames::user_key(advice.owner),
+                        value,
+                    },
+                )
             }
             Err(error) => {
                 tracing::warn!(%error, offset = record.offset, "an advice record is not readable");
                 metrics::counter!(names::DEAD).increment(1);
-                (Topics::dead_letters(GROUP), Record { key: record.key.clone(), value: record.value.clone() })
+                (
+                    Topics::dead_letters(GROUP),
+                    Record {
+                        key: record.key.clone(),
+                        value: record.value.clone(),
+                    },
+                )
             }
         }
     }

@@ -107,7 +107,11 @@ impl People {
     }
 
     /// Follows the channels of those who are here. Without the cache nothing is lost but pieces.
-    pub(crate) async fn follow_pieces(&self, cache: &dyn Cache, stop: CancellationToken) -> Result<(), BoxError> {
+    pub(crate) async fn follow_pieces(
+        &self,
+        cache: &dyn Cache,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             if let Ok(mut subscriber) = cache.subscriber().await {
@@ -128,11 +132,15 @@ impl People {
 
     async fn receive(&self, subscriber: &mut dyn Subscriber) {
         while let Some((channel, frame)) = subscriber.next().await {
-            let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else { continue };
-            let is_piece = Head::parse(&frame).is_ok_and(|head| matches!(head.t.as_ref(), frames::AI_DELTA | frames::AI_SNAP));
+            let Some(Lane::User(user)) = Lane::parse(channel.as_bytes()) else {
+                continue;
+            };
+            let is_piece = Head::parse(&frame)
+                .is_ok_and(|head| matches!(head.t.as_ref(), frames::AI_DELTA | frames::AI_SNAP));
             if is_piece {
                 let frame = Frame::text(&frame);
-                self.sockets.each(&user, |socket| socket.send_ephemeral(&frame, None));
+                self.sockets
+                    .each(&user, |socket| socket.send_ephemeral(&frame, None));
             }
         }
     }
@@ -145,7 +153,11 @@ impl People {
             for user in changed {
                 let channel = format!("u:{user}");
                 let is_here = self.sockets.is_watched(&user);
-                let done = if is_here { handle.add(&channel).await } else { handle.remove(&channel).await };
+                let done = if is_here {
+                    handle.add(&channel).await
+                } else {
+                    handle.remove(&channel).await
+                };
                 if done.is_err() {
                     return;
                 }
@@ -156,6 +168,11 @@ impl People {
 }
 
 fn is_advice(frame: &[u8]) -> bool {
-    let Ok(head) = Head::parse(frame) else { return false };
-    head.t == frames::AI_RUN && head.content::<Kind>().is_ok_and(|run| run.kind == BindingMode::Advice)
+    let Ok(head) = Head::parse(frame) else {
+        return false;
+    };
+    head.t == frames::AI_RUN
+        && head
+            .content::<Kind>()
+            .is_ok_and(|run| run.kind == BindingMode::Advice)
 }

@@ -1,5 +1,7 @@
 //! Advice on its way to its owner.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 mod world;
 
 use contracts::{
@@ -31,28 +33,62 @@ fn run(kind: BindingMode) -> Run {
 async fn advice_reaches_all_devices_of_its_owner_and_nobody_else() {
     let world = World::new().await;
     let (ann, bob) = (user(1), user(2));
-    let (mut phone, mut laptop, mut stranger) = (world.listen(ann).await, world.listen(ann).await, world.listen(bob).await);
-    world.append(&world.topics.ai_advice_response, "t".into(), "{no json".into()).await;
+    let (mut phone, mut laptop, mut stranger) = (
+        world.listen(ann).await,
+        world.listen(ann).await,
+        world.listen(bob).await,
+    );
+    world
+        .append(
+            &world.topics.ai_advice_response,
+            "t".into(),
+            "{no json".into(),
+        )
+        .await;
     for owner in [ann, bob] {
-        let advice = Advice { owner, run: run(BindingMode::Advice) };
-        world.append(&world.topics.ai_advice_response, "t".into(), pipeline::encode(&advice)).await;
+        let advice = Advice {
+            owner,
+            run: run(BindingMode::Advice),
+        };
+        world
+            .append(
+                &world.topics.ai_advice_response,
+                "t".into(),
+                pipeline::encode(&advice),
+            )
+            .await;
     }
     for device in [&mut phone, &mut laptop, &mut stranger] {
         let frame = device.next().await;
-        assert_eq!((frame["t"].as_str(), frame["d"]["text"].as_str()), (Some("ai.run"), Some("be kind")));
+        assert_eq!(
+            (frame["t"].as_str(), frame["d"]["text"].as_str()),
+            (Some("ai.run"), Some("be kind"))
+        );
         assert!(frame["d"].get("owner").is_none());
     }
     let hints = hints(&world).await;
     assert_eq!(hints, [frames::user_key(ann), frames::user_key(bob)]);
-    let dead = world.log.watermarks("ws-ai-advice.dead-letter").await.expect("watermarks");
-    assert_eq!(dead.iter().map(|(_, high)| *high).max(), Some(dead[0].0 + 1), "the unreadable record is put aside");
+    let dead = world
+        .log
+        .watermarks("ws-ai-advice.dead-letter")
+        .await
+        .expect("watermarks");
+    assert_eq!(
+        dead.iter().map(|(_, high)| *high).max(),
+        Some(dead[0].0 + 1),
+        "the unreadable record is put aside"
+    );
 }
 
 /// The keys of everything on the forward topic.
 async fn hints(world: &World) -> Vec<bytes::Bytes> {
     let mut keys = Vec::new();
     for number in 0..4 {
-        let records = world.log.read(&world.topics.forward_message, number, 0, 100).await.expect("a read");
+        let records = world
+            .log
+            .read(&world.topics.forward_message, number, 0, 100)
+            .await
+            .expect("a read");
         keys.extend(records.into_iter().map(|record| record.key));
     }
     keys.sort();
@@ -68,16 +104,40 @@ async fn only_advice_passes_this_door() {
     let (lane, topic) = (frames::user_key(ann), &world.topics.forward_message);
     let draft = frames::ephemeral(frames::AI_HOLD, &run(BindingMode::Autoreply));
     world.append(topic, lane.clone(), draft).await;
-    world.append(topic, lane.clone(), frames::ephemeral(frames::AI_RUN, &run(BindingMode::Autoreply))).await;
-    world.append(topic, lane, frames::ephemeral(frames::AI_RUN, &run(BindingMode::Advice))).await;
+    world
+        .append(
+            topic,
+            lane.clone(),
+            frames::ephemeral(frames::AI_RUN, &run(BindingMode::Autoreply)),
+        )
+        .await;
+    world
+        .append(
+            topic,
+            lane,
+            frames::ephemeral(frames::AI_RUN, &run(BindingMode::Advice)),
+        )
+        .await;
     assert_eq!(phone.next().await["d"]["kind"], "advice");
-    let piece = Delta { run: RunId(Uuid::from_u128(9)), chat: ChatId(Uuid::from_u128(8)), n: 1, text: "be".to_owned() };
-    let (typing, piece) = (frames::ephemeral("typing", &1), frames::ephemeral(frames::AI_DELTA, &piece));
+    let piece = Delta {
+        run: RunId(Uuid::from_u128(9)),
+        chat: ChatId(Uuid::from_u128(8)),
+        n: 1,
+        text: "be".to_owned(),
+    };
+    let (typing, piece) = (
+        frames::ephemeral("typing", &1),
+        frames::ephemeral(frames::AI_DELTA, &piece),
+    );
     let heard = async {
         // The subscription to the cache follows the connection, so the first pieces may be early.
         loop {
             for frame in [&typing, &piece] {
-                world.cache.publish(&format!("u:{ann}"), frame.clone()).await.expect("a publish");
+                world
+                    .cache
+                    .publish(&format!("u:{ann}"), frame.clone())
+                    .await
+                    .expect("a publish");
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

@@ -89,7 +89,12 @@ impl People {
 }
 
 fn is_reply(frame: &[u8]) -> bool {
-    let Ok(head) = Head::parse(frame) else { return false };
+    let Ok(head) = Head::parse(frame) else {
+        return false;
+    };
     let is_run = matches!(head.t.as_ref(), frames::AI_RUN | frames::AI_HOLD);
-    is_run && head.content::<Kind>().is_ok_and(|run| run.kind == BindingMode::Autoreply)
+    is_run
+        && head
+            .content::<Kind>()
+            .is_ok_and(|run| run.kind == BindingMode::Autoreply)
 }

@@ -55,14 +55,24 @@ impl Tell {
         }
     }
 
-    async fn hand_over(&self, records: Vec<Delivered>, consumer: &mut dyn Consumer) -> Result<(), BoxError> {
-        let hints: Vec<_> = records.iter().filter_map(|record| hint(&record.value)).collect();
+    async fn hand_over(
+        &self,
+        records: Vec<Delivered>,
+        consumer: &mut dyn Consumer,
+    ) -> Result<(), BoxError> {
+        let hints: Vec<_> = records
+            .iter()
+            .filter_map(|record| hint(&record.value))
+            .collect();
         if !hints.is_empty() {
             metrics::counter!(names::TOLD).increment(hints.len() as u64);
             self.log.append(&self.topics.forward_message, hints).await?;
             self.log.flush().await?;
         }
-        let ends: HashMap<_, _> = records.into_iter().map(|record| (record.partition, record.offset + 1)).collect();
+        let ends: HashMap<_, _> = records
+            .into_iter()
+            .map(|record| (record.partition, record.offset + 1))
+            .collect();
         for (partition, next) in ends {
             consumer.commit(&partition, next).await?;
         }
@@ -77,7 +87,9 @@ fn hint(frame: &[u8]) -> Option<Record> {
         return None;
     }
     let message: Message = Head::parse(frame).ok()?.content().ok()?;
-    let via = message.via.filter(|via| via.mode == BindingMode::Autoreply)?;
+    let via = message
+        .via
+        .filter(|via| via.mode == BindingMode::Autoreply)?;
     let run = Run {
         run: via.run,
         chat: message.chat,
@@ -90,5 +102,8 @@ fn hint(frame: &[u8]) -> Option<Record> {
         at: None,
         created_at: message.ts,
     };
-    Some(Record { key: frames::user_key(message.author), value: frames::ephemeral(frames::AI_RUN, &run) })
+    Some(Record {
+        key: frames::user_key(message.author),
+        value: frames::ephemeral(frames::AI_RUN, &run),
+    })
 }

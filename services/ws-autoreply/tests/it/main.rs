@@ -1,5 +1,7 @@
 //! What an AI said, or waits to say, on its way to the person in whose name it stands.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 mod world;
 
 use contracts::{
@@ -13,7 +15,11 @@ use uuid::Uuid;
 use world::{World, user};
 
 fn message(author: u128, via: Option<BindingMode>) -> bytes::Bytes {
-    let (author, key, chat) = (user(author), Key(Uuid::from_u128(5)), ChatId(Uuid::from_u128(8)));
+    let (author, key, chat) = (
+        user(author),
+        Key(Uuid::from_u128(5)),
+        ChatId(Uuid::from_u128(8)),
+    );
     let run = RunId(key.0);
     let message = Message {
         id: MessageId::derive(author, key),
@@ -25,10 +31,25 @@ fn message(author: u128, via: Option<BindingMode>) -> bytes::Bytes {
         ts: "2026-01-01T00:00:00.000Z".to_owned(),
         text: "the word autoreply in a text is no label".to_owned(),
         reply_to: None,
-        auto: if via == Some(BindingMode::Autoreply) { Auto::Replied } else { Auto::No },
-        via: via.map(|mode| Via { mode, run, model: "demo".to_owned(), approved_by: None, edited: false }),
+        auto: if via == Some(BindingMode::Autoreply) {
+            Auto::Replied
+        } else {
+            Auto::No
+        },
+        via: via.map(|mode| Via {
+            mode,
+            run,
+            model: "demo".to_owned(),
+            approved_by: None,
+            edited: false,
+        }),
     };
-    frames::event(frames::MSG_NEW, chat, 4, &serde_json::to_string(&message).expect("a message"))
+    frames::event(
+        frames::MSG_NEW,
+        chat,
+        4,
+        &serde_json::to_string(&message).expect("a message"),
+    )
 }
 
 fn run(kind: BindingMode, state: RunState) -> Run {
@@ -52,16 +73,43 @@ fn run(kind: BindingMode, state: RunState) -> Run {
 async fn the_owner_is_told_what_was_said_in_their_name() {
     let world = World::new().await;
     let (mut ann, mut bob) = (world.listen(user(1)).await, world.listen(user(2)).await);
-    let (topic, chat) = (&world.topics.forward_message, frames::chat_key(ChatId(Uuid::from_u128(8))));
+    let (topic, chat) = (
+        &world.topics.forward_message,
+        frames::chat_key(ChatId(Uuid::from_u128(8))),
+    );
     world.append(topic, chat.clone(), message(2, None)).await;
-    world.append(topic, chat.clone(), message(2, Some(BindingMode::Advice))).await;
-    world.append(topic, chat.clone(), "{no json autoreply".into()).await;
-    world.append(topic, chat, message(1, Some(BindingMode::Autoreply))).await;
+    world
+        .append(topic, chat.clone(), message(2, Some(BindingMode::Advice)))
+        .await;
+    world
+        .append(topic, chat.clone(), "{no json autoreply".into())
+        .await;
+    world
+        .append(topic, chat, message(1, Some(BindingMode::Autoreply)))
+        .await;
     let told = ann.next().await;
-    assert_eq!((told["t"].as_str(), told["d"]["state"].as_str()), (Some("ai.run"), Some("done")));
-    assert_eq!((told["d"]["run"].as_str(), told["d"]["kind"].as_str()), (Some("00000000-0000-0000-0000-000000000005"), Some("autoreply")));
+    assert_eq!(
+        (told["t"].as_str(), told["d"]["state"].as_str()),
+        (Some("ai.run"), Some("done"))
+    );
+    assert_eq!(
+        (told["d"]["run"].as_str(), told["d"]["kind"].as_str()),
+        (
+            Some("00000000-0000-0000-0000-000000000005"),
+            Some("autoreply")
+        )
+    );
     // Everything that bob could have been told wrongly stands before this.
-    world.append(topic, frames::user_key(user(2)), frames::ephemeral(frames::AI_HOLD, &run(BindingMode::Autoreply, RunState::Held))).await;
+    world
+        .append(
+            topic,
+            frames::user_key(user(2)),
+            frames::ephemeral(
+                frames::AI_HOLD,
+                &run(BindingMode::Autoreply, RunState::Held),
+            ),
+        )
+        .await;
     assert_eq!(bob.next().await["d"]["state"], "held");
 }
 
@@ -73,11 +121,19 @@ async fn only_drafts_and_replies_pass_this_door() {
     let (topic, lane) = (&world.topics.forward_message, frames::user_key(user(1)));
     for (t, run) in [
         (frames::AI_RUN, run(BindingMode::Advice, RunState::Done)),
-        (frames::CHAT_ADDED, run(BindingMode::Autoreply, RunState::Done)),
+        (
+            frames::CHAT_ADDED,
+            run(BindingMode::Autoreply, RunState::Done),
+        ),
         (frames::AI_HOLD, run(BindingMode::Autoreply, RunState::Held)),
-        (frames::AI_RUN, run(BindingMode::Autoreply, RunState::Sending)),
+        (
+            frames::AI_RUN,
+            run(BindingMode::Autoreply, RunState::Sending),
+        ),
     ] {
-        world.append(topic, lane.clone(), frames::ephemeral(t, &run)).await;
+        world
+            .append(topic, lane.clone(), frames::ephemeral(t, &run))
+            .await;
     }
     assert_eq!(ann.next().await["t"], "ai.hold");
     assert_eq!(ann.next().await["d"]["state"], "sending");

@@ -15,7 +15,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use kit::{Call, CancellationToken, Clock, Fault, Ids as _, Node, RandomIds, SystemClock};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::{Message, protocol::frame::coding::CloseCode}};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
+};
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +52,10 @@ impl AuthApi for Keys {
 
     async fn public_keys(&self, _: &Call) -> Result<Vec<PublicKey>, Fault> {
         let x = self.0.public_key().as_ref().try_into().expect("32 bytes");
-        Ok(vec![PublicKey { kid: "k1".to_owned(), x }])
+        Ok(vec![PublicKey {
+            kid: "k1".to_owned(),
+            x,
+        }])
     }
 
     async fn revoked_since(&self, _: &Call, _: i64) -> Result<Vec<Revocation>, Fault> {
@@ -63,7 +69,9 @@ pub(crate) fn user(n: u128) -> UserId {
 }
 
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 impl World {
@@ -72,10 +80,19 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let (clock, ids): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(RandomIds));
         let url = format!("embedded:{}", folder.path().join("log.db").display());
-        let log = eventlog::open(&url, eventlog::Config::default(), clock.clone(), ids.clone(), node.spawner()).await;
+        let log = eventlog::open(
+            &url,
+            eventlog::Config::default(),
+            clock.clone(),
+            ids.clone(),
+            node.spawner(),
+        )
+        .await;
         let log = log.expect("a log");
         let topics = Arc::new(Topics::default());
-        log.ensure(&ws_autoreply::topics(&topics, 4)).await.expect("topics");
+        log.ensure(&ws_autoreply::topics(&topics, 4))
+            .await
+            .expect("topics");
         let pair = Arc::new(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key"));
         let verifier = Verifier::new(Arc::new(Keys(pair.clone())), clock.clone());
         verifier.start(&node);
@@ -87,7 +104,8 @@ impl World {
             ids,
             replica: "one".into(),
         };
-        ws_autoreply::build(&ws_autoreply::Config::default(), deps, &mut node).expect("a configuration that works");
+        ws_autoreply::build(&ws_autoreply::Config::default(), deps, &mut node)
+            .expect("a configuration that works");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let health = node.health();
         let node = node.bind(any, any).await.expect("free ports");
@@ -101,7 +119,15 @@ impl World {
             }
         })
         .await;
-        Self { log, topics, verifier, address, pair, _folder: folder, _stop: Stop(stop) }
+        Self {
+            log,
+            topics,
+            verifier,
+            address,
+            pair,
+            _folder: folder,
+            _stop: Stop(stop),
+        }
     }
 
     pub(crate) fn token(&self, user: UserId) -> String {
@@ -111,7 +137,11 @@ impl World {
             "iss": "messenger", "aud": "messenger", "sub": user, "name": "somebody",
             "sid": SessionId(user.0), "iat": now_s, "exp": now_s + 900, "jti": RandomIds.next(),
         });
-        let input = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+        let input = format!(
+            "{}.{}",
+            BASE64.encode(header.to_string()),
+            BASE64.encode(claims.to_string())
+        );
         let signature = BASE64.encode(self.pair.sign(input.as_bytes()).as_ref());
         format!("{input}.{signature}")
     }
@@ -119,7 +149,9 @@ impl World {
     /// A client that has said hello with this token.
     pub(crate) async fn hello(&self, token: &str) -> Client {
         let url = format!("ws://{}/ws/autoreply", self.address);
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("an upgrade");
+        let (socket, _) = tokio_tungstenite::connect_async(url)
+            .await
+            .expect("an upgrade");
         let mut client = Client(socket);
         let hello = json!({ "t": "hello", "d": { "proto": 1, "token": token } }).to_string();
         client.0.send(Message::text(hello)).await.expect("a frame");
@@ -135,7 +167,10 @@ impl World {
     }
 
     pub(crate) async fn append(&self, topic: &str, key: bytes::Bytes, value: bytes::Bytes) {
-        self.log.append(topic, vec![Record { key, value }]).await.expect("an append");
+        self.log
+            .append(topic, vec![Record { key, value }])
+            .await
+            .expect("an append");
     }
 }
 
@@ -157,7 +192,9 @@ impl Client {
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match in_time("the end", self.0.next()).await {
-                Some(Ok(Message::Close(frame))) => return frame.map(|frame| CloseCode::into(frame.code)),
+                Some(Ok(Message::Close(frame))) => {
+                    return frame.map(|frame| CloseCode::into(frame.code));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return None,
             }

@@ -51,7 +51,7 @@ impl Gateway {
                 match Lane::parse(&record.key) {
                     Some(Lane::Chat(chat)) => self.topics.deliver(chat, &record.value),
                     Some(Lane::User(user)) => {
-                        self.people.deliver(user, &record.value, &self.topics)
+                        self.people.deliver(user, &record.value, &self.topics);
                     }
                     None => {}
                 }

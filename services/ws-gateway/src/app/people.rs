@@ -57,7 +57,7 @@ impl People {
         self.links.each(&user, |link| {
             match &change {
                 Some(added) if head.t == frames::CHAT_ADDED => {
-                    topics.own(added.chat, link, 0, added.o)
+                    topics.own(added.chat, link, 0, added.o);
                 }
                 Some(removed) => topics.disown(removed.chat, link, removed.o),
                 None => {}

@@ -44,17 +44,26 @@ impl Stub {
         let (counter, seen, sent) = (calls.clone(), bodies.clone(), keys.clone());
         let handler = move |headers: header::HeaderMap, axum::Json(body): axum::Json<Value>| {
             let call = counter.fetch_add(1, Ordering::SeqCst);
-            let key = headers.get(header::AUTHORIZATION).map(|key| key.to_str().expect("text").to_owned());
+            let key = headers
+                .get(header::AUTHORIZATION)
+                .map(|key| key.to_str().expect("text").to_owned());
             sent.lock().extend(key);
             seen.lock().push(body);
             let answer = answer.clone();
             async move { answer(call) }
         };
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = Router::new().route("/v1/chat/completions", post(handler));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { base_url, calls, bodies, keys }
+        Self {
+            base_url,
+            calls,
+            bodies,
+            keys,
+        }
     }
 
     fn writer(&self, timeouts: Timeouts) -> Writer {
@@ -89,17 +98,35 @@ fn quick() -> Timeouts {
 }
 
 fn prompt() -> Prompt {
-    let quotes = vec![Quote { role: Role::Member, name: "bob".to_owned(), text: "hi".to_owned() }];
-    Prompt::new(Task::Reply, "ann", quotes, Bounds { messages: 9, bytes: 999 }, "nonce".to_owned())
+    let quotes = vec![Quote {
+        role: Role::Member,
+        name: "bob".to_owned(),
+        text: "hi".to_owned(),
+    }];
+    Prompt::new(
+        Task::Reply,
+        "ann",
+        quotes,
+        Bounds {
+            messages: 9,
+            bytes: 999,
+        },
+        "nonce".to_owned(),
+    )
 }
 
 fn events(list: &[&str]) -> Response {
-    let text: String = list.iter().map(|data| format!("data: {data}\n\n")).collect();
-    ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], text).into_response()
+    let text = list.iter().fold(String::new(), |text, data| text + "data: " + data + "\n\n");
+    (
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }
 
 fn delta(text: &str) -> String {
-    json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] }).to_string()
+    json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] })
+        .to_string()
 }
 
 fn whole_answer(body: &Value) -> Response {
@@ -112,18 +139,42 @@ async fn a_streamed_answer_is_read_piece_by_piece() {
     let stub = Stub::start(|_| {
         let end = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }).to_string();
         let usage = json!({ "choices": [], "usage": { "total_tokens": 42 } }).to_string();
-        events(&[&delta("Hel"), &delta("lo "), &delta("Bob"), &end, &usage, "[DONE]"])
+        events(&[
+            &delta("Hel"),
+            &delta("lo "),
+            &delta("Bob"),
+            &end,
+            &usage,
+            "[DONE]",
+        ])
     })
     .await;
     let mut pieces = Vec::new();
-    let written = stub.writer(quick()).write(&prompt(), |piece| pieces.push(piece.to_owned())).await;
-    assert_eq!(written, Ok(Written { text: "Hello Bob".to_owned(), tokens: 42 }));
+    let written = stub
+        .writer(quick())
+        .write(&prompt(), |piece| pieces.push(piece.to_owned()))
+        .await;
+    assert_eq!(
+        written,
+        Ok(Written {
+            text: "Hello Bob".to_owned(),
+            tokens: 42
+        })
+    );
     assert_eq!(pieces, ["Hel", "lo ", "Bob"]);
     let body = stub.bodies.lock()[0].clone();
-    assert_eq!((body["model"].as_str(), body["stream"].as_bool()), (Some("small"), Some(true)));
+    assert_eq!(
+        (body["model"].as_str(), body["stream"].as_bool()),
+        (Some("small"), Some(true))
+    );
     assert_eq!(body["messages"][0]["role"], "system");
     assert_eq!(body["messages"][1]["role"], "user");
-    assert!(!body["messages"][0]["content"].as_str().expect("text").contains("hi\""));
+    assert!(
+        !body["messages"][0]["content"]
+            .as_str()
+            .expect("text")
+            .contains("hi\"")
+    );
     assert_eq!(*stub.keys.lock(), ["Bearer sk-test-key"]);
 }
 
@@ -136,7 +187,13 @@ async fn a_server_that_does_not_stream_is_understood() {
         }))
     })
     .await;
-    assert_eq!(stub.write().await, Ok(Written { text: "Hello".to_owned(), tokens: 7 }));
+    assert_eq!(
+        stub.write().await,
+        Ok(Written {
+            text: "Hello".to_owned(),
+            tokens: 7
+        })
+    );
 }
 
 /// Odd but harmless: parts, empty reasons, missing and null usage, comments, no end mark.
@@ -146,8 +203,12 @@ async fn small_differences_between_servers_do_not_matter() {
     let null = json!({ "choices": [{ "delta": { "content": null }, "finish_reason": "" }], "usage": null });
     let end = json!({ "choices": [{ "delta": { "content": "two" }, "finish_reason": "stop" }], "usage": {} });
     let (parts, null, end) = (parts.to_string(), null.to_string(), end.to_string());
-    let odd = format!(": hello\n\ndata: {parts}\n\ndata:\n\nevent: x\ndata: {null}\n\ndata: {end}\n\n");
-    let stub = Stub::start(move |_| ([(header::CONTENT_TYPE, "text/event-stream")], odd.clone()).into_response()).await;
+    let odd =
+        format!(": hello\n\ndata: {parts}\n\ndata:\n\nevent: x\ndata: {null}\n\ndata: {end}\n\n");
+    let stub = Stub::start(move |_| {
+        ([(header::CONTENT_TYPE, "text/event-stream")], odd.clone()).into_response()
+    })
+    .await;
     let written = stub.write().await.expect("a text");
     assert_eq!(written.text, "one two");
     assert!(written.tokens > 0, "without usage the cost is guessed");
@@ -157,7 +218,10 @@ async fn small_differences_between_servers_do_not_matter() {
 #[tokio::test]
 async fn a_hanging_server_is_given_up_after_three_tries() {
     let silent = || Body::from_stream(stream::pending::<Result<String, Infallible>>());
-    let stub = Stub::start(move |_| ([(header::CONTENT_TYPE, "text/event-stream")], silent()).into_response()).await;
+    let stub = Stub::start(move |_| {
+        ([(header::CONTENT_TYPE, "text/event-stream")], silent()).into_response()
+    })
+    .await;
     assert_eq!(stub.write().await, Err(Failure::Timeout));
     assert_eq!(stub.calls.load(Ordering::SeqCst), 3);
 }
@@ -174,13 +238,21 @@ async fn refusals_and_outages_are_told_apart() {
     ] {
         let stub = Stub::start(move |_| {
             let status = StatusCode::from_u16(status).expect("a status");
-            (status, [(header::LOCATION, "http://127.0.0.1:1/elsewhere")], "invalid key sk-test-key").into_response()
+            (
+                status,
+                [(header::LOCATION, "http://127.0.0.1:1/elsewhere")],
+                "invalid key sk-test-key",
+            )
+                .into_response()
         })
         .await;
         assert_eq!(stub.write().await, Err(failure), "{status}");
         assert_eq!(stub.calls.load(Ordering::SeqCst), calls, "{status}");
     }
-    let gone = Stub { base_url: "http://127.0.0.1:9".to_owned(), ..Stub::start(|_| StatusCode::OK.into_response()).await };
+    let gone = Stub {
+        base_url: "http://127.0.0.1:9".to_owned(),
+        ..Stub::start(|_| StatusCode::OK.into_response()).await
+    };
     assert_eq!(gone.write().await, Err(Failure::Unavailable));
 }
 
@@ -191,7 +263,10 @@ async fn a_server_that_recovers_is_tried_again_before_the_first_word() {
         _ => events(&[&delta("back"), "[DONE]"]),
     })
     .await;
-    assert_eq!(stub.write().await.map(|written| written.text), Ok("back".to_owned()));
+    assert_eq!(
+        stub.write().await.map(|written| written.text),
+        Ok("back".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -204,19 +279,50 @@ async fn nothing_is_tried_again_after_the_first_word() {
 /// threat:T89: what is no answer is a failure and never a text.
 #[tokio::test]
 async fn garbage_is_refused() {
-    let sse = |text: &'static str| move |_: usize| ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response();
-    let json = |text: &'static str| move |_: usize| ([(header::CONTENT_TYPE, "application/json")], text).into_response();
+    let sse = |text: &'static str| {
+        move |_: usize| ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response()
+    };
+    let json = |text: &'static str| {
+        move |_: usize| ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+    };
     let error = r#"{"error":{"message":"quota of sk-test-key"}}"#;
     let call = r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"1"}]},"finish_reason":"tool_calls"}]}"#;
     let cut = r#"{"choices":[{"message":{"content":"half"},"finish_reason":"length"}]}"#;
-    assert_eq!(Stub::start(sse("data: {not json\n\n")).await.write().await, Err(Failure::Malformed));
-    assert_eq!(Stub::start(sse("data: [1,2]\n\n")).await.write().await, Err(Failure::Malformed));
-    assert_eq!(Stub::start(sse("data: [DONE]\n\n")).await.write().await, Err(Failure::Empty));
-    assert_eq!(Stub::start(json(r#"{"hello":"world"}"#)).await.write().await, Err(Failure::Malformed));
-    assert_eq!(Stub::start(json("<html>")).await.write().await, Err(Failure::Malformed));
-    assert_eq!(Stub::start(json(error)).await.write().await, Err(Failure::Unavailable));
-    assert_eq!(Stub::start(json(call)).await.write().await, Err(Failure::Empty));
-    assert_eq!(Stub::start(json(cut)).await.write().await, Err(Failure::TooLong));
+    assert_eq!(
+        Stub::start(sse("data: {not json\n\n")).await.write().await,
+        Err(Failure::Malformed)
+    );
+    assert_eq!(
+        Stub::start(sse("data: [1,2]\n\n")).await.write().await,
+        Err(Failure::Malformed)
+    );
+    assert_eq!(
+        Stub::start(sse("data: [DONE]\n\n")).await.write().await,
+        Err(Failure::Empty)
+    );
+    assert_eq!(
+        Stub::start(json(r#"{"hello":"world"}"#))
+            .await
+            .write()
+            .await,
+        Err(Failure::Malformed)
+    );
+    assert_eq!(
+        Stub::start(json("<html>")).await.write().await,
+        Err(Failure::Malformed)
+    );
+    assert_eq!(
+        Stub::start(json(error)).await.write().await,
+        Err(Failure::Unavailable)
+    );
+    assert_eq!(
+        Stub::start(json(call)).await.write().await,
+        Err(Failure::Empty)
+    );
+    assert_eq!(
+        Stub::start(json(cut)).await.write().await,
+        Err(Failure::TooLong)
+    );
 }
 
 /// threat:T88: ten megabytes, or more text than fits a message of the AI, are not taken.
@@ -224,7 +330,9 @@ async fn garbage_is_refused() {
 async fn too_much_is_refused() {
     let stub = Stub::start(|_| {
         let chunk = bytes::Bytes::from(vec![b' '; 64 * 1024]);
-        let body = Body::from_stream(stream::iter((0..160).map(move |_| Ok::<_, Infallible>(chunk.clone()))));
+        let body = Body::from_stream(stream::iter(
+            (0..160).map(move |_| Ok::<_, Infallible>(chunk.clone())),
+        ));
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     })
     .await;
@@ -241,11 +349,21 @@ async fn a_stream_that_never_ends_is_cut() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Some((Ok::<_, Infallible>(format!("data: {}\n\n", delta("."))), ()))
         });
-        ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(drip.boxed())).into_response()
+        (
+            [(header::CONTENT_TYPE, "text/event-stream")],
+            Body::from_stream(drip.boxed()),
+        )
+            .into_response()
     })
     .await;
-    let short = Timeouts { total: Duration::from_millis(600), ..quick() };
-    assert_eq!(stub.writer(short).write(&prompt(), |_| {}).await, Err(Failure::Timeout));
+    let short = Timeouts {
+        total: Duration::from_millis(600),
+        ..quick()
+    };
+    assert_eq!(
+        stub.writer(short).write(&prompt(), |_| {}).await,
+        Err(Failure::Timeout)
+    );
 }
 
 /// row:E28: after outages in a row nothing is sent for a while, and then it is tried again.
@@ -259,12 +377,22 @@ async fn the_breaker_leaves_a_dead_provider_alone() {
     let open = Duration::from_millis(300);
     let writer = stub.writer_with(quick(), BreakerConfig { failures: 2, open });
     for _ in 0..4 {
-        assert_eq!(writer.write(&prompt(), |_| {}).await, Err(Failure::Unavailable));
+        assert_eq!(
+            writer.write(&prompt(), |_| {}).await,
+            Err(Failure::Unavailable)
+        );
     }
-    assert_eq!(stub.calls.load(Ordering::SeqCst), 6, "two calls of three tries each, then silence");
+    assert_eq!(
+        stub.calls.load(Ordering::SeqCst),
+        6,
+        "two calls of three tries each, then silence"
+    );
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while writer.write(&prompt(), |_| {}).await.is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "the breaker never closed");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the breaker never closed"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -272,16 +400,39 @@ async fn the_breaker_leaves_a_dead_provider_alone() {
 #[test]
 fn addresses_are_completed() {
     for (given, wanted) in [
-        ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
-        ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
-        ("http://localhost:11434/", "http://localhost:11434/v1/chat/completions"),
-        ("https://gateway.example/api/openai", "https://gateway.example/api/openai/v1/chat/completions"),
-        ("https://x.example/v1beta/openai?key=1", "https://x.example/v1beta/openai/chat/completions"),
-        ("https://x.example/v1/chat/completions", "https://x.example/v1/chat/completions"),
+        (
+            "https://api.openai.com",
+            "https://api.openai.com/v1/chat/completions",
+        ),
+        (
+            "https://api.openai.com/v1/",
+            "https://api.openai.com/v1/chat/completions",
+        ),
+        (
+            "http://localhost:11434/",
+            "http://localhost:11434/v1/chat/completions",
+        ),
+        (
+            "https://gateway.example/api/openai",
+            "https://gateway.example/api/openai/v1/chat/completions",
+        ),
+        (
+            "https://x.example/v1beta/openai?key=1",
+            "https://x.example/v1beta/openai/chat/completions",
+        ),
+        (
+            "https://x.example/v1/chat/completions",
+            "https://x.example/v1/chat/completions",
+        ),
     ] {
         assert_eq!(endpoint(given).expect("an address").as_str(), wanted);
     }
-    for wrong in ["", "api.openai.com", "file:///etc/passwd", "https://user:pw@x.example"] {
+    for wrong in [
+        "",
+        "api.openai.com",
+        "file:///etc/passwd",
+        "https://user:pw@x.example",
+    ] {
         assert!(endpoint(wrong).is_err(), "{wrong}");
     }
 }

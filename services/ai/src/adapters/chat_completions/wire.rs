@@ -28,7 +28,10 @@ pub(super) fn event(data: &str) -> Result<Event, Failure> {
         return Ok(Event::End);
     }
     if data.is_empty() {
-        return Ok(Event::Chunk { pieces: Vec::new(), finished: false });
+        return Ok(Event::Chunk {
+            pieces: Vec::new(),
+            finished: false,
+        });
     }
     let (pieces, finished) = pieces(&object(data.as_bytes())?, "delta")?;
     Ok(Event::Chunk { pieces, finished })
@@ -44,7 +47,10 @@ pub(super) fn whole(body: &[u8]) -> Result<Vec<Piece>, Failure> {
 }
 
 fn object(json: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(json).ok().filter(Value::is_object).ok_or(Failure::Malformed)
+    serde_json::from_slice(json)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or(Failure::Malformed)
 }
 
 fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
@@ -52,9 +58,15 @@ fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
         return Err(Failure::Unavailable);
     }
     let choice = &answer["choices"][0];
-    let message = [part, "message", "delta"].into_iter().map(|name| &choice[name]).find(|message| message.is_object());
+    let message = [part, "message", "delta"]
+        .into_iter()
+        .map(|name| &choice[name])
+        .find(|message| message.is_object());
     let message = message.unwrap_or(&Value::Null);
-    if message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) {
+    if message["tool_calls"]
+        .as_array()
+        .is_some_and(|calls| !calls.is_empty())
+    {
         // We offer no tools; whatever this is, nobody acts on it.
         metrics::counter!(names::TOOL_CALLS).increment(1);
     }
@@ -79,7 +91,10 @@ fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str().or_else(|| part.as_str())).collect(),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str().or_else(|| part.as_str()))
+            .collect(),
         _ => String::new(),
     }
 }
@@ -88,9 +103,16 @@ fn tokens(usage: &Value) -> Option<i64> {
     let number = |name: &str| match &usage[name] {
         Value::String(text) => text.trim().parse().ok(),
         // Some servers count in floating point.
-        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and so it should")]
-        value => value.as_i64().or_else(|| value.as_f64().map(|number| number as i64)),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the cast saturates, and so it should"
+        )]
+        value => value
+            .as_i64()
+            .or_else(|| value.as_f64().map(|number| number as i64)),
     };
     let sum = || Some(number("prompt_tokens")?.saturating_add(number("completion_tokens")?));
-    number("total_tokens").or_else(sum).filter(|tokens| *tokens >= 0)
+    number("total_tokens")
+        .or_else(sum)
+        .filter(|tokens| *tokens >= 0)
 }

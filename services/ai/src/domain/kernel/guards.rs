@@ -48,9 +48,8 @@ pub(crate) fn ask(guards: &[Guard], view: &View<'_>) -> Verdict {
     let mut verdict = Verdict::Pass;
     for guard in guards {
         match guard(view) {
-            Verdict::Pass => {}
             Verdict::Draft(why) if verdict == Verdict::Pass => verdict = Verdict::Draft(why),
-            Verdict::Draft(_) => {}
+            Verdict::Pass | Verdict::Draft(_) => {}
             Verdict::Stop(why) => return Verdict::Stop(why),
         }
     }
@@ -76,7 +75,10 @@ pub(crate) fn wanted(view: &View<'_>) -> Verdict {
 
 /// Guard 3: the owner wrote or decided a short while ago, or had when the turn began: a draft only.
 pub(crate) fn owner_is_here(view: &View<'_>) -> Verdict {
-    let active = view.state.owner_active_ms.is_some_and(|at| view.now_ms - at < view.limits.takeover_ms);
+    let active = view
+        .state
+        .owner_active_ms
+        .is_some_and(|at| view.now_ms - at < view.limits.takeover_ms);
     match view.open.and_then(|open| open.draft) {
         Some(why) => Verdict::Draft(why),
         None if active => Verdict::Draft(Why::OwnerPresent),
@@ -91,13 +93,26 @@ pub(crate) fn pause_ends_ms(turn: &Turn, limits: &Limits) -> i64 {
 
 /// Guard 6: so many automatic messages in a row, whoever's AI wrote them, and no more.
 pub(crate) fn consecutive(view: &View<'_>) -> Verdict {
-    if view.state.automatic >= view.limits.consecutive { Verdict::Stop(Some(Why::Consecutive)) } else { Verdict::Pass }
+    if view.state.automatic >= view.limits.consecutive {
+        Verdict::Stop(Some(Why::Consecutive))
+    } else {
+        Verdict::Pass
+    }
 }
 
 /// Guard 6: so many replies of this binding in an hour, and no more.
 pub(crate) fn hourly(view: &View<'_>) -> Verdict {
-    let recent = view.state.released_ms.iter().filter(|at| view.now_ms - **at < HOUR_MS).count();
-    if recent >= view.limits.replies_per_hour { Verdict::Stop(Some(Why::HourLimit)) } else { Verdict::Pass }
+    let recent = view
+        .state
+        .released_ms
+        .iter()
+        .filter(|at| view.now_ms - **at < HOUR_MS)
+        .count();
+    if recent >= view.limits.replies_per_hour {
+        Verdict::Stop(Some(Why::HourLimit))
+    } else {
+        Verdict::Pass
+    }
 }
 
 /// Guard 10: what the owner chose.

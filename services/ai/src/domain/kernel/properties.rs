@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{rules::limits, *};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     /// A person writes; people above the number of bindings own none.
     Write(usize),
@@ -37,7 +37,11 @@ enum Op {
 
 fn op(bindings: usize) -> impl Strategy<Value = Op> {
     let release = prop_oneof![1 => Just(Release::Approval), 3 => Just(Release::Immediate)];
-    let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Discard), Just(Decision::Cancel)];
+    let decision = prop_oneof![
+        Just(Decision::Approve),
+        Just(Decision::Discard),
+        Just(Decision::Cancel)
+    ];
     prop_oneof![
         6 => (0..=bindings).prop_map(Op::Write),
         20 => (0..bindings).prop_map(Op::Feed),
@@ -99,14 +103,24 @@ impl World {
         };
         for binding in 0..bindings {
             world.tell(binding, Event::Bound(BindingMode::Autoreply));
-            world.tell(binding, Event::Configured(Settings { release: Release::Immediate, ..Settings::default() }));
+            world.tell(
+                binding,
+                Event::Configured(Settings {
+                    release: Release::Immediate,
+                    ..Settings::default()
+                }),
+            );
         }
         world
     }
 
     fn tell(&mut self, binding: usize, event: Event) {
         self.ids += 1;
-        let moment = Moment { now_ms: self.now_ms, run: RunId(Uuid::from_u128(self.ids)), delay_ms: 5_000 };
+        let moment = Moment {
+            now_ms: self.now_ms,
+            run: RunId(Uuid::from_u128(self.ids)),
+            delay_ms: 5_000,
+        };
         if let Event::Fed(line) = event
             && line.author == Author::Owner
             && !line.automatic
@@ -116,7 +130,12 @@ impl World {
         if let Event::Decided(..) = event {
             self.last_active_ms[binding] = Some(self.now_ms);
         }
-        let (state, actions) = step(&self.limits, std::mem::take(&mut self.bindings[binding]), event, moment);
+        let (state, actions) = step(
+            &self.limits,
+            std::mem::take(&mut self.bindings[binding]),
+            event,
+            moment,
+        );
         self.bindings[binding] = state;
         for action in actions {
             self.act(binding, action, event);
@@ -126,22 +145,36 @@ impl World {
     fn act(&mut self, binding: usize, action: Action, cause: Event) {
         match action {
             Action::Open { run, trigger_o, .. } => {
-                let fresh = Seen { binding, trigger_o, state: RunState::Queued, releases: 0 };
-                let twice = self.runs.values().any(|seen| seen.binding == binding && seen.trigger_o == trigger_o);
+                let fresh = Seen {
+                    binding,
+                    trigger_o,
+                    state: RunState::Queued,
+                    releases: 0,
+                };
+                let twice = self
+                    .runs
+                    .values()
+                    .any(|seen| seen.binding == binding && seen.trigger_o == trigger_o);
                 assert!(!twice, "two runs for one trigger");
                 assert!(self.runs.insert(run, fresh).is_none());
             }
             Action::Reserve(run) => self.tell(binding, Event::Reserved { run, granted: true }),
             Action::Mark { run, state, .. } => {
                 let seen = self.runs.get_mut(&run).expect("a known run");
-                let ended = matches!(seen.state, RunState::Superseded | RunState::Cancelled | RunState::Blocked);
+                let ended = matches!(
+                    seen.state,
+                    RunState::Superseded | RunState::Cancelled | RunState::Blocked
+                );
                 assert!(!ended, "{state:?} after {:?}", seen.state);
                 seen.state = state;
             }
             Action::Release { run, approved } => {
                 let active = self.last_active_ms[binding];
                 let here = active.is_some_and(|at| self.now_ms - at < self.limits.takeover_ms);
-                assert!(approved || !here, "released without approval while the owner is here");
+                assert!(
+                    approved || !here,
+                    "released without approval while the owner is here"
+                );
                 assert!(!approved || matches!(cause, Event::Decided(_, Decision::Approve)));
                 assert!(self.bound[binding], "released without a binding");
                 let seen = self.runs.get_mut(&run).expect("a known run");
@@ -156,7 +189,11 @@ impl World {
 
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Write(author) => self.chat.push(Said { author, run: None, at_ms: self.now_ms }),
+            Op::Write(author) => self.chat.push(Said {
+                author,
+                run: None,
+                at_ms: self.now_ms,
+            }),
             Op::Feed(binding) => self.feed(binding),
             Op::Pass(ms) => {
                 self.now_ms += ms;
@@ -166,7 +203,14 @@ impl World {
             }
             Op::End(binding, well) => {
                 if let Some(open) = self.bindings[binding].open {
-                    self.tell(binding, if well { Event::Finished(open.run) } else { Event::Failed(open.run) });
+                    self.tell(
+                        binding,
+                        if well {
+                            Event::Finished(open.run)
+                        } else {
+                            Event::Failed(open.run)
+                        },
+                    );
                 }
             }
             Op::Decide(binding, decision) => {
@@ -186,7 +230,9 @@ impl World {
             }
             Op::Unbind(binding) => {
                 // The stream of the chat tells the outcomes before the removal.
-                let (before, others) = std::mem::take(&mut self.outcomes).into_iter().partition(|told| told.0 == binding);
+                let (before, others) = std::mem::take(&mut self.outcomes)
+                    .into_iter()
+                    .partition(|told| told.0 == binding);
                 self.outcomes = others;
                 for (binding, run, outcome) in before {
                     self.tell(binding, Event::Told(run, outcome));
@@ -195,14 +241,23 @@ impl World {
                 self.tell(binding, Event::Unbound);
             }
             Op::Configure(binding, release) => {
-                self.tell(binding, Event::Configured(Settings { release, ..Settings::default() }));
+                self.tell(
+                    binding,
+                    Event::Configured(Settings {
+                        release,
+                        ..Settings::default()
+                    }),
+                );
             }
             Op::Restart => {
                 for state in &mut self.bindings {
                     let stored = serde_json::to_string(state).expect("a state is stored");
                     *state = serde_json::from_str(&stored).expect("and read back");
                 }
-                // What was published without being marked is published again.
+                // What was fed or published without being marked comes again.
+                self.fed
+                    .iter_mut()
+                    .for_each(|fed| *fed = fed.saturating_sub(1));
                 let again = self.on_the_way.clone();
                 self.on_the_way.extend(again);
             }
@@ -210,15 +265,30 @@ impl World {
     }
 
     fn feed(&mut self, binding: usize) {
-        let Some(said) = self.chat.get(self.fed[binding]).copied() else { return };
+        let Some(said) = self.chat.get(self.fed[binding]).copied() else {
+            return;
+        };
         self.fed[binding] += 1;
         if !self.bound[binding] {
             return;
         }
         let o = i64::try_from(self.fed[binding]).expect("a small chat");
-        let author = if said.author == binding { Author::Owner } else { Author::Other };
+        let author = if said.author == binding {
+            Author::Owner
+        } else {
+            Author::Other
+        };
         let run = said.run.map(|(_, run)| run);
-        self.tell(binding, Event::Fed(Line { o, author, automatic: run.is_some(), run, at_ms: said.at_ms }));
+        self.tell(
+            binding,
+            Event::Fed(Line {
+                o,
+                author,
+                automatic: run.is_some(),
+                run,
+                at_ms: said.at_ms,
+            }),
+        );
     }
 
     /// What `message` does with a reply.
@@ -227,8 +297,15 @@ impl World {
             return;
         }
         let (binding, run) = self.on_the_way.remove(0);
-        let stored = self.chat.iter().any(|said| said.run == Some((binding, run)));
-        let human_o = self.chat.iter().rposition(|said| said.run.is_none()).map_or(0, |at| at + 1);
+        let stored = self
+            .chat
+            .iter()
+            .any(|said| said.run == Some((binding, run)));
+        let human_o = self
+            .chat
+            .iter()
+            .rposition(|said| said.run.is_none())
+            .map_or(0, |at| at + 1);
         let stale = i64::try_from(human_o).expect("a small chat") > self.runs[&run].trigger_o;
         let outcome = if stored {
             Outcome::Stored
@@ -237,7 +314,11 @@ impl World {
         } else if stale {
             Outcome::Superseded
         } else {
-            self.chat.push(Said { author: binding, run: Some((binding, run)), at_ms: self.now_ms });
+            self.chat.push(Said {
+                author: binding,
+                run: Some((binding, run)),
+                at_ms: self.now_ms,
+            });
             Outcome::Stored
         };
         self.outcomes.push((binding, run, outcome));
@@ -269,9 +350,15 @@ impl World {
             match said.run {
                 None => spoke.clear(),
                 Some((binding, run)) => {
-                    assert!(spoke.insert(binding), "binding {binding} spoke twice after one human message");
+                    assert!(
+                        spoke.insert(binding),
+                        "binding {binding} spoke twice after one human message"
+                    );
                     assert_eq!(said.author, binding);
-                    assert!(!matches!(self.runs[&run].state, RunState::Superseded | RunState::Cancelled));
+                    assert!(!matches!(
+                        self.runs[&run].state,
+                        RunState::Superseded | RunState::Cancelled
+                    ));
                 }
             }
         }

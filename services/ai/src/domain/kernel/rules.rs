@@ -42,7 +42,10 @@ impl Binding {
             done: Vec::new(),
         };
         binding.on(Event::Bound(mode));
-        binding.on(Event::Configured(Settings { release, advice_on_message: false }));
+        binding.on(Event::Configured(Settings {
+            release,
+            advice_on_message: false,
+        }));
         binding
     }
 
@@ -52,20 +55,33 @@ impl Binding {
 
     fn on(&mut self, event: Event) {
         self.runs += 1;
-        let moment = Moment { now_ms: self.now_ms, run: RunId(Uuid::from_u128(self.runs)), delay_ms: 5_000 };
+        let moment = Moment {
+            now_ms: self.now_ms,
+            run: RunId(Uuid::from_u128(self.runs)),
+            delay_ms: 5_000,
+        };
         let (state, actions) = step(&self.limits, std::mem::take(&mut self.state), event, moment);
         self.state = state;
         self.done.extend(&actions);
         for action in actions {
             if let Action::Reserve(run) = action {
-                self.on(Event::Reserved { run, granted: self.budget });
+                self.on(Event::Reserved {
+                    run,
+                    granted: self.budget,
+                });
             }
         }
     }
 
     fn line(&mut self, author: Author, automatic: bool) {
         self.o += 1;
-        self.on(Event::Fed(Line { o: self.o, author, automatic, run: None, at_ms: self.now_ms }));
+        self.on(Event::Fed(Line {
+            o: self.o,
+            author,
+            automatic,
+            run: None,
+            at_ms: self.now_ms,
+        }));
     }
 
     fn other_writes(&mut self) {
@@ -96,17 +112,27 @@ impl Binding {
 
     fn last(&self, run: RunId) -> Option<(RunState, Option<Why>)> {
         self.done.iter().rev().find_map(|action| match action {
-            Action::Mark { run: marked, state, why } if *marked == run => Some((*state, *why)),
+            Action::Mark {
+                run: marked,
+                state,
+                why,
+            } if *marked == run => Some((*state, *why)),
             _ => None,
         })
     }
 
     fn starts(&self) -> usize {
-        self.done.iter().filter(|action| matches!(action, Action::Start(_))).count()
+        self.done
+            .iter()
+            .filter(|action| matches!(action, Action::Start(_)))
+            .count()
     }
 
     fn releases(&self) -> usize {
-        self.done.iter().filter(|action| matches!(action, Action::Release { .. })).count()
+        self.done
+            .iter()
+            .filter(|action| matches!(action, Action::Release { .. }))
+            .count()
     }
 }
 
@@ -114,7 +140,10 @@ impl Binding {
 fn a_reply_is_written_after_the_pause_and_sent_after_the_delay() {
     let mut binding = Binding::immediate();
     let run = binding.written();
-    assert_eq!(binding.last(run), Some((RunState::Sending, Some(Why::Delay))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Sending, Some(Why::Delay)))
+    );
     assert_eq!(binding.releases(), 0);
     binding.wait(4_999);
     assert_eq!(binding.releases(), 0);
@@ -149,7 +178,10 @@ fn nothing_is_sent_unapproved_while_the_owner_is_here() {
     binding.owner_writes();
     binding.wait(9 * MINUTE);
     let run = binding.written();
-    assert_eq!(binding.last(run), Some((RunState::Held, Some(Why::OwnerPresent))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Held, Some(Why::OwnerPresent)))
+    );
     binding.wait(60 * MINUTE);
     assert_eq!(binding.releases(), 0, "what was held once stays held");
     binding.on(Event::Decided(run, Decision::Approve));
@@ -163,11 +195,17 @@ fn a_decision_of_the_owner_holds_the_next_reply() {
     let run = binding.written();
     binding.on(Event::Decided(run, Decision::Discard));
     let next = binding.written();
-    assert_eq!(binding.last(next), Some((RunState::Held, Some(Why::OwnerPresent))));
+    assert_eq!(
+        binding.last(next),
+        Some((RunState::Held, Some(Why::OwnerPresent)))
+    );
     binding.on(Event::Decided(next, Decision::Discard));
     binding.wait(11 * MINUTE);
     let later = binding.written();
-    assert_eq!(binding.last(later), Some((RunState::Sending, Some(Why::Delay))));
+    assert_eq!(
+        binding.last(later),
+        Some((RunState::Sending, Some(Why::Delay)))
+    );
 }
 
 /// Guard 5: quick messages make one turn; a turn does not wait for ever.
@@ -195,7 +233,14 @@ fn three_automatic_messages_in_a_row_are_enough() {
     binding.wait(15_000);
     assert_eq!(binding.starts(), 0);
     assert!(binding.done.iter().any(|action| {
-        matches!(action, Action::Mark { state: RunState::Blocked, why: Some(Why::Consecutive), .. })
+        matches!(
+            action,
+            Action::Mark {
+                state: RunState::Blocked,
+                why: Some(Why::Consecutive),
+                ..
+            }
+        )
     }));
 }
 
@@ -205,14 +250,20 @@ fn replies_of_an_hour_are_counted() {
     let mut binding = Binding::immediate();
     binding.limits.replies_per_hour = 2;
     for _ in 0..3 {
-        let run = binding.state.open.map_or_else(|| binding.written_or_blocked(), |open| open.run);
+        let run = binding
+            .state
+            .open
+            .map_or_else(|| binding.written_or_blocked(), |open| open.run);
         binding.wait(5_000);
         binding.on(Event::Told(run, Outcome::Stored));
     }
     assert_eq!(binding.releases(), 2);
     binding.wait(60 * MINUTE);
     let run = binding.written();
-    assert_eq!(binding.last(run), Some((RunState::Sending, Some(Why::Delay))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Sending, Some(Why::Delay)))
+    );
 }
 
 impl Binding {
@@ -237,7 +288,10 @@ fn without_budget_nothing_is_called() {
     advised.budget = false;
     let run = RunId(Uuid::from_u128(77));
     advised.on(Event::Asked(run));
-    assert_eq!((advised.starts(), advised.last(run)), (0, Some((RunState::Blocked, Some(Why::Quota)))));
+    assert_eq!(
+        (advised.starts(), advised.last(run)),
+        (0, Some((RunState::Blocked, Some(Why::Quota))))
+    );
 }
 
 /// Guard 8: a draft that a newer message made stale cannot be sent; a new one takes its place.
@@ -245,11 +299,20 @@ fn without_budget_nothing_is_called() {
 fn a_newer_message_makes_a_draft_stale() {
     let mut binding = Binding::new(BindingMode::Autoreply, Release::Approval);
     let stale = binding.written();
-    assert_eq!(binding.last(stale), Some((RunState::Held, Some(Why::Approval))));
+    assert_eq!(
+        binding.last(stale),
+        Some((RunState::Held, Some(Why::Approval)))
+    );
     let fresh = binding.written();
-    assert_eq!(binding.last(stale), Some((RunState::Superseded, Some(Why::NewerMessage))));
+    assert_eq!(
+        binding.last(stale),
+        Some((RunState::Superseded, Some(Why::NewerMessage)))
+    );
     binding.on(Event::Decided(stale, Decision::Approve));
-    assert_eq!((binding.releases(), binding.done.last()), (0, Some(&Action::Refuse(stale))));
+    assert_eq!(
+        (binding.releases(), binding.done.last()),
+        (0, Some(&Action::Refuse(stale)))
+    );
     binding.on(Event::Decided(fresh, Decision::Approve));
     assert_eq!(binding.releases(), 1);
 }
@@ -260,7 +323,10 @@ fn an_automatic_message_starts_a_run_again_once() {
     let mut binding = Binding::immediate();
     let first = binding.written();
     binding.line(Author::Other, true);
-    assert_eq!(binding.last(first), Some((RunState::Superseded, Some(Why::NewerMessage))));
+    assert_eq!(
+        binding.last(first),
+        Some((RunState::Superseded, Some(Why::NewerMessage)))
+    );
     binding.wait(3_000);
     let second = binding.open();
     assert_ne!(first, second);
@@ -275,7 +341,10 @@ fn the_owners_message_ends_the_reply() {
     let run = binding.written();
     binding.owner_writes();
     binding.wait(MINUTE);
-    assert_eq!(binding.last(run), Some((RunState::Superseded, Some(Why::OwnerWrote))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Superseded, Some(Why::OwnerWrote)))
+    );
     assert_eq!((binding.releases(), binding.starts()), (0, 1));
 }
 
@@ -303,7 +372,10 @@ fn approval_first_unless_the_owner_chose_otherwise() {
     let run = binding.written();
     binding.on(Event::Configured(Settings::default()));
     binding.wait(MINUTE);
-    assert_eq!(binding.last(run), Some((RunState::Held, Some(Why::Approval))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Held, Some(Why::Approval)))
+    );
     assert_eq!(binding.releases(), 0);
 }
 
@@ -318,7 +390,11 @@ fn a_failed_provider_says_nothing_to_the_chat() {
     binding.wait(MINUTE);
     assert_eq!(binding.last(run), Some((RunState::Failed, None)));
     assert_eq!(binding.releases(), 0);
-    assert_eq!(binding.written(), binding.open(), "the next message is answered again");
+    assert_eq!(
+        binding.written(),
+        binding.open(),
+        "the next message is answered again"
+    );
 }
 
 /// Guard 11, guarantee:G16: however often the word comes, one release and one outcome.
@@ -342,7 +418,10 @@ fn a_release_without_an_outcome_fails_visibly_and_a_late_word_corrects_it() {
     let run = binding.written();
     binding.wait(5_000);
     binding.wait(2 * MINUTE);
-    assert_eq!(binding.last(run), Some((RunState::Failed, Some(Why::NotConfirmed))));
+    assert_eq!(
+        binding.last(run),
+        Some((RunState::Failed, Some(Why::NotConfirmed)))
+    );
     binding.on(Event::Told(run, Outcome::Stored));
     assert_eq!(binding.last(run), Some((RunState::Done, None)));
 }
@@ -361,7 +440,10 @@ fn advice_is_for_who_asked_and_only_in_advice_mode() {
     assert!(!binding.done.contains(&Action::Advise(second)));
     let mut replying = Binding::immediate();
     replying.on(Event::Asked(first));
-    assert_eq!(replying.last(first), Some((RunState::Cancelled, Some(Why::BindingChanged))));
+    assert_eq!(
+        replying.last(first),
+        Some((RunState::Cancelled, Some(Why::BindingChanged)))
+    );
 }
 
 /// row:E17: advice without being asked, only if the owner switched it on.
@@ -371,7 +453,10 @@ fn advice_on_each_message_is_a_choice() {
     binding.other_writes();
     binding.wait(MINUTE);
     assert_eq!(binding.starts(), 0);
-    binding.on(Event::Configured(Settings { advice_on_message: true, ..Settings::default() }));
+    binding.on(Event::Configured(Settings {
+        advice_on_message: true,
+        ..Settings::default()
+    }));
     let run = binding.written();
     assert!(binding.done.contains(&Action::Advise(run)));
     assert_eq!(binding.releases(), 0);

@@ -60,8 +60,6 @@ pub(crate) struct State {
     pub(crate) automatic: u32,
     /// When replies were released, those of the last hour.
     pub(crate) released_ms: Vec<i64>,
-    /// The newest message that a run was started for; no run is ever started for an older one.
-    pub(crate) started_o: i64,
     /// A turn that nobody has answered yet.
     pub(crate) turn: Option<Turn>,
     /// The reply, or the advice nobody asked for, that is in work.
