@@ -52,14 +52,22 @@ impl Talker {
 
     /// Sends everything, through as many connections as it takes, then listens until `heard` messages have come.
     pub async fn talk(self, heard: usize) {
-        let mut outbox: VecDeque<(String, String)> = (0..self.count).map(|n| (crate::key(), self.text(n))).collect();
-        let mut place = Place { epoch: Value::Null, o: 0 };
+        let mut outbox: VecDeque<(String, String)> = (0..self.count)
+            .map(|n| (crate::key(), self.text(n)))
+            .collect();
+        let mut place = Place {
+            epoch: Value::Null,
+            o: 0,
+        };
         loop {
             let Some(mut socket) = self.connect(&mut place).await else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if self.converse(&mut socket, &mut outbox, &mut place, heard).await {
+            if self
+                .converse(&mut socket, &mut outbox, &mut place, heard)
+                .await
+            {
                 return;
             }
             self.seen.lock().reconnects += 1;
@@ -68,12 +76,17 @@ impl Talker {
 
     async fn connect(&self, place: &mut Place) -> Option<Socket> {
         if place.epoch.is_null() {
-            let chat = self.person.http.get(self.person.url(&format!("/api/chats/{}", self.chat)));
+            let chat = self
+                .person
+                .http
+                .get(self.person.url(&format!("/api/chats/{}", self.chat)));
             let chat = chat.bearer_auth(&self.person.token).send().await.ok()?;
             let chat: Value = chat.json().await.ok()?;
             place.epoch = chat["pos"]["e"].clone();
         }
-        let mut socket = Socket::open(self.person.server, "127.0.0.1", &[]).await.ok()?;
+        let mut socket = Socket::open(self.person.server, "127.0.0.1", &[])
+            .await
+            .ok()?;
         let resume = json!({ format!("c:{}", self.chat): { "e": place.epoch, "o": place.o } });
         socket.write(&json!({ "t": "hello", "d": { "proto": 1, "token": self.person.token, "resume": resume } })).await;
         Some(socket)
@@ -98,9 +111,13 @@ impl Talker {
                 let content = json!({ "chat": self.chat, "key": key, "text": text });
                 asked.push_back((socket.command("msg.send", content).await, key.clone()));
             }
-            let Some(frame) = socket.within(Duration::from_secs(12)).await else { return false };
+            let Some(frame) = socket.within(Duration::from_secs(12)).await else {
+                return false;
+            };
             if let Some(id) = frame["id"].as_u64() {
-                let Some(at) = asked.iter().position(|(asked, _)| *asked == id) else { continue };
+                let Some(at) = asked.iter().position(|(asked, _)| *asked == id) else {
+                    continue;
+                };
                 if at != 0 || !self.take_answer(&frame, &asked[0].1) {
                     // Come back and repeat what is open, in its order.
                     return false;
@@ -111,7 +128,10 @@ impl Talker {
                 is_ready = true;
             } else if frame["t"] == "gap" || frame["t"] == "lag" {
                 // The kept history is far longer than any of these runs: a gap would be a loss.
-                self.seen.lock().wrong.push(format!("the resume failed: {frame}"));
+                self.seen
+                    .lock()
+                    .wrong
+                    .push(format!("the resume failed: {frame}"));
                 return false;
             } else if let Some(o) = frame["o"].as_i64() {
                 if !self.take_event(&frame, o, place) {
@@ -127,7 +147,8 @@ impl Talker {
         if let (Some(seq), Some(o)) = (frame["ok"]["seq"].as_i64(), frame["ok"]["o"].as_i64()) {
             let before = seen.confirmed.insert(key.to_owned(), (seq, o));
             if before.is_some_and(|before| before != (seq, o)) {
-                seen.wrong.push(format!("two confirmations of {key} differ"));
+                seen.wrong
+                    .push(format!("two confirmations of {key} differ"));
             }
             return true;
         }
@@ -146,7 +167,8 @@ impl Talker {
         if let Some(text) = frame["d"]["text"].as_str() {
             let before = seen.live.insert(o, text.to_owned());
             if before.is_some_and(|before| before != text) {
-                seen.wrong.push(format!("event {o} of {} changed", self.chat));
+                seen.wrong
+                    .push(format!("event {o} of {} changed", self.chat));
             }
         }
         place.o = place.o.max(o);
@@ -174,13 +196,23 @@ impl Verdict {
         let mut texts = BTreeMap::new();
         let mut place = (0, 0);
         for message in history {
-            let (seq, o) = (message["seq"].as_i64().unwrap(), message["o"].as_i64().unwrap());
+            let (seq, o) = (
+                message["seq"].as_i64().unwrap(),
+                message["o"].as_i64().unwrap(),
+            );
             let text = message["text"].as_str().unwrap();
-            by_key.entry(message["key"].as_str().unwrap()).or_default().push((seq, o));
+            by_key
+                .entry(message["key"].as_str().unwrap())
+                .or_default()
+                .push((seq, o));
             let (in_chat, rest) = text.split_once('|').unwrap();
             let ordinal: i64 = rest.rsplit_once('|').unwrap().1.parse().unwrap();
-            let last = last_of_author.entry(message["author"].as_str().unwrap()).or_insert(-1);
-            self.misordered += usize::from(seq != place.0 + 1) + usize::from(o <= place.1) + usize::from(ordinal != *last + 1);
+            let last = last_of_author
+                .entry(message["author"].as_str().unwrap())
+                .or_insert(-1);
+            self.misordered += usize::from(seq != place.0 + 1)
+                + usize::from(o <= place.1)
+                + usize::from(ordinal != *last + 1);
             self.leaked += usize::from(in_chat != chat);
             *last = ordinal;
             place = (seq, o);
@@ -190,16 +222,34 @@ impl Verdict {
         for seen in people {
             self.confirmed += seen.confirmed.len();
             self.reconnects += seen.reconnects;
-            self.lost += seen.confirmed.iter().filter(|(key, place)| by_key.get(key.as_str()) != Some(&vec![**place])).count();
-            self.leaked += seen.live.values().filter(|text| !text.starts_with(chat)).count();
-            self.lost += texts.iter().filter(|(o, text)| seen.live.get(o) != Some(text)).count();
+            self.lost += seen
+                .confirmed
+                .iter()
+                .filter(|(key, place)| by_key.get(key.as_str()) != Some(&vec![**place]))
+                .count();
+            self.leaked += seen
+                .live
+                .values()
+                .filter(|text| !text.starts_with(chat))
+                .count();
+            self.lost += texts
+                .iter()
+                .filter(|(o, text)| seen.live.get(o) != Some(text))
+                .count();
             self.wrong.extend(seen.wrong.iter().cloned());
         }
     }
 
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        let Self { lost, duplicated, misordered, leaked, wrong, .. } = self;
+        let Self {
+            lost,
+            duplicated,
+            misordered,
+            leaked,
+            wrong,
+            ..
+        } = self;
         (*lost, *duplicated, *misordered, *leaked) == (0, 0, 0, 0) && wrong.is_empty()
     }
 }

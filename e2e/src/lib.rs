@@ -5,7 +5,10 @@
 
 #![expect(missing_docs, reason = "a test library; the names say it")]
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
-#![expect(clippy::missing_panics_doc, reason = "a scenario that cannot go on fails")]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a scenario that cannot go on fails"
+)]
 
 pub mod checker;
 mod person;
@@ -28,7 +31,9 @@ pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("{what} did not happen"));
+    tokio::time::timeout(SOON, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"));
 }
 
 /// A fresh UUIDv7 as text.

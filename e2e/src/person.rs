@@ -20,7 +20,12 @@ impl Answer {
     /// The body of a success.
     #[track_caller]
     pub fn ok(self) -> Value {
-        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
+        assert!(
+            (200..300).contains(&self.status),
+            "{} {}",
+            self.status,
+            self.body
+        );
         self.body
     }
 
@@ -48,7 +53,11 @@ static ADDRESSES: AtomicU32 = AtomicU32::new(0x7f01_0001);
 /// A client from a loopback address that nobody else uses.
 pub fn client() -> reqwest::Client {
     let address = Ipv4Addr::from(ADDRESSES.fetch_add(1, Ordering::Relaxed));
-    reqwest::Client::builder().local_address(IpAddr::V4(address)).timeout(crate::SOON).build().unwrap()
+    reqwest::Client::builder()
+        .local_address(IpAddr::V4(address))
+        .timeout(crate::SOON)
+        .build()
+        .unwrap()
 }
 
 impl Person {
@@ -63,7 +72,12 @@ impl Person {
         let password = format!("correct horse {unique}");
         let http = client();
         let body = json!({ "username": name, "email": format!("{name}@example.org"), "password": password, "cookie": false });
-        let answer = http.post(format!("http://{server}/api/register")).json(&body).send().await.unwrap();
+        let answer = http
+            .post(format!("http://{server}/api/register"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let status = answer.status().as_u16();
         let session: Value = answer.json().await.unwrap();
         assert_eq!(status, 201, "{session}");
@@ -84,7 +98,12 @@ impl Person {
     pub async fn another_device(&self) -> Self {
         let http = client();
         let body = json!({ "login": self.name, "password": self.password, "cookie": false });
-        let answer = http.post(self.url("/api/login")).json(&body).send().await.unwrap();
+        let answer = http
+            .post(self.url("/api/login"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let session: Value = answer.error_for_status().unwrap().json().await.unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
@@ -104,7 +123,11 @@ impl Person {
         let answer = request.bearer_auth(&self.token).send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
         Answer { status, body }
     }
 
@@ -130,24 +153,39 @@ impl Person {
 
     /// The private chat with somebody.
     pub async fn chat_with(&self, other: &Self) -> String {
-        let chat = self.post("/api/chats", json!({ "kind": "private", "user": other.id })).await.ok();
+        let chat = self
+            .post("/api/chats", json!({ "kind": "private", "user": other.id }))
+            .await
+            .ok();
         chat["id"].as_str().unwrap().to_owned()
     }
 
     /// Sends over HTTP.
     pub async fn say(&self, chat: &str, text: &str) -> Value {
-        self.post(&format!("/api/messages/{chat}"), json!({ "key": crate::key(), "text": text })).await.ok()
+        self.post(
+            &format!("/api/messages/{chat}"),
+            json!({ "key": crate::key(), "text": text }),
+        )
+        .await
+        .ok()
     }
 
     /// The newest messages of a chat.
     pub async fn history(&self, chat: &str) -> Vec<Value> {
-        let page = self.get(&format!("/api/messages/{chat}?limit=200")).await.ok();
+        let page = self
+            .get(&format!("/api/messages/{chat}?limit=200"))
+            .await
+            .ok();
         page["messages"].as_array().unwrap().clone()
     }
 
     /// The texts of a chat.
     pub async fn texts(&self, chat: &str) -> Vec<String> {
-        self.history(chat).await.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
+        self.history(chat)
+            .await
+            .iter()
+            .map(|message| message["text"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Binds a chat to the AI and waits until the binding works.

@@ -22,18 +22,31 @@ pub struct Socket {
 
 impl Socket {
     /// Upgrades and nothing more.
-    pub async fn open(server: SocketAddr, from: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+    pub async fn open(
+        server: SocketAddr,
+        from: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, u16> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
         let stream = socket.connect(server).await.map_err(|_| 0_u16)?;
-        let mut request = format!("ws://{server}/ws/v1").into_client_request().unwrap();
+        let mut request = format!("ws://{server}/ws/v1")
+            .into_client_request()
+            .unwrap();
         for (name, value) in headers {
             let name: reqwest::header::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         match tokio_tungstenite::client_async(request, stream).await {
-            Ok((stream, _)) => Ok(Self { stream, next_id: 1, unread: std::collections::VecDeque::new(), closed: None }),
-            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+            Ok((stream, _)) => Ok(Self {
+                stream,
+                next_id: 1,
+                unread: std::collections::VecDeque::new(),
+                closed: None,
+            }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+                Err(answer.status().as_u16())
+            }
             Err(_) => Err(0),
         }
     }
@@ -47,7 +60,8 @@ impl Socket {
 
     /// Says hello with positions to resume from; gives the welcome's content and the replayed frames.
     pub async fn hello(&mut self, token: &str, resume: Value) -> (Value, Vec<Value>) {
-        self.write(&json!({ "t": "hello", "d": { "proto": 1, "token": token, "resume": resume } })).await;
+        self.write(&json!({ "t": "hello", "d": { "proto": 1, "token": token, "resume": resume } }))
+            .await;
         let welcome = self.wait(|frame| frame["t"] == "welcome").await;
         let mut replayed = Vec::new();
         loop {
@@ -95,8 +109,14 @@ impl Socket {
             match tokio::time::timeout_at(deadline, self.stream.next()).await {
                 Err(_) => return None,
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-                    self.unread.extend(lines.filter(|frame| frame.as_object().is_some_and(|frame| !frame.is_empty())));
+                    let lines = text
+                        .lines()
+                        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+                    self.unread.extend(
+                        lines.filter(|frame| {
+                            frame.as_object().is_some_and(|frame| !frame.is_empty())
+                        }),
+                    );
                 }
                 Ok(Some(Ok(Message::Close(frame)))) => {
                     self.closed = Some(frame.map_or(1005, |frame| CloseCode::into(frame.code)));
@@ -120,7 +140,10 @@ impl Socket {
                 }
                 seen.push(frame);
             }
-            panic!("{place}: the frame did not come; closed: {:?}, seen: {seen:#?}", self.closed)
+            panic!(
+                "{place}: the frame did not come; closed: {:?}, seen: {seen:#?}",
+                self.closed
+            )
         }
     }
 
@@ -128,7 +151,10 @@ impl Socket {
     pub async fn during(&mut self, time: Duration) -> Vec<Value> {
         let deadline = tokio::time::Instant::now() + time;
         let mut seen = Vec::new();
-        while let Some(frame) = self.read(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+        while let Some(frame) = self
+            .read(deadline.saturating_duration_since(tokio::time::Instant::now()))
+            .await
+        {
             seen.push(frame);
         }
         seen
@@ -153,7 +179,10 @@ impl Socket {
         let mut others = std::collections::VecDeque::new();
         let answer = loop {
             let Some(frame) = self.next().await else {
-                panic!("no answer to {id}; closed: {:?}, seen: {others:#?}", self.closed)
+                panic!(
+                    "no answer to {id}; closed: {:?}, seen: {others:#?}",
+                    self.closed
+                )
             };
             if frame["id"] == id {
                 break frame;
@@ -174,7 +203,12 @@ impl Socket {
 
     /// Sends a message and gives `ok`.
     pub async fn say(&mut self, chat: &str, text: &str) -> Value {
-        let answer = self.ask("msg.send", json!({ "chat": chat, "key": crate::key(), "text": text })).await;
+        let answer = self
+            .ask(
+                "msg.send",
+                json!({ "chat": chat, "key": crate::key(), "text": text }),
+            )
+            .await;
         assert!(answer["ok"].is_object(), "{answer}");
         answer["ok"].clone()
     }

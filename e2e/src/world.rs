@@ -39,8 +39,11 @@ const SECRET: &str = "only-for-tests-0123456789-abcdefghij";
 
 /// Settings for a fresh installation in `folder`: the defaults, ports of the system's choice, and an AI
 /// that does not keep a test waiting.
-pub async fn settings(engine: Engine, folder: &Path) -> Config {
-    let mut config = Config { data: folder.join("data"), ..Config::default() };
+pub(crate) async fn settings(engine: Engine, folder: &Path) -> Config {
+    let mut config = Config {
+        data: folder.join("data"),
+        ..Config::default()
+    };
     config.http.public = SocketAddr::from(([127, 0, 0, 1], 0));
     config.http.private = SocketAddr::from(([127, 0, 0, 1], 0));
     config.ai.demo_pause = std::time::Duration::from_millis(30);
@@ -56,9 +59,16 @@ pub async fn settings(engine: Engine, folder: &Path) -> Config {
 
 /// A database of its own on the server of `DATABASE_URL`, migrated. It stays until the server goes.
 async fn fresh_database() -> String {
-    #[expect(clippy::disallowed_methods, reason = "tests learn of the running server from here")]
-    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names the PostgreSQL server for tests: run scripts/test");
-    let name = format!("e2e_{}", uuid::Uuid::parse_str(&crate::key()).unwrap().simple());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests learn of the running server from here"
+    )]
+    let url = std::env::var("DATABASE_URL")
+        .expect("DATABASE_URL names the PostgreSQL server for tests: run scripts/test");
+    let name = format!(
+        "e2e_{}",
+        uuid::Uuid::parse_str(&crate::key()).unwrap().simple()
+    );
     let psql = tokio::process::Command::new("psql")
         .args([&url, "-qc", &format!("CREATE DATABASE {name}")])
         .status()
@@ -69,7 +79,10 @@ async fn fresh_database() -> String {
     let url = format!("{server}/{name}");
     for service in messenger::Service::ALL {
         if let Some(migrations) = service.migrations() {
-            let pool = sql::PoolConfig { max_connections: 2, ..sql::PoolConfig::default() };
+            let pool = sql::PoolConfig {
+                max_connections: 2,
+                ..sql::PoolConfig::default()
+            };
             let db = sql::open(&url, service.name(), &pool).await.unwrap();
             sql::migrate_up(&db, migrations).await.unwrap();
             db.close().await;
@@ -93,18 +106,30 @@ impl World {
     }
 
     async fn run(engine: Engine, config: Config, folder: Option<TempDir>) -> Self {
-        let process = Process::build(&config, &Topology::parse("all").unwrap()).await.unwrap();
+        let process = Process::build(&config, &Topology::parse("all").unwrap())
+            .await
+            .unwrap();
         let (public, private) = process.addresses().unwrap();
         let stop = CancellationToken::new();
         let served = tokio::spawn(process.serve(stop.clone().cancelled_owned()));
-        let world = Self { config, public, private, engine, stop, served, folder };
+        let world = Self {
+            config,
+            public,
+            private,
+            engine,
+            stop,
+            served,
+            folder,
+        };
         crate::eventually("ready", async || world.is_ready().await).await;
         world
     }
 
     pub async fn is_ready(&self) -> bool {
         let url = format!("http://{}/readyz", self.private);
-        reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success())
+        reqwest::get(url)
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -113,12 +138,21 @@ impl World {
 
     /// The value of a metric, summed over its labels that contain `labels`.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.private)).await.unwrap().text().await.unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with('#') && line.contains(labels));
+        let text = reqwest::get(format!("http://{}/metrics", self.private))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && line.contains(labels));
         let values = lines.filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let series = series.split('{').next()?;
-            (series == name).then(|| value.parse::<f64>().ok()).flatten()
+            (series == name)
+                .then(|| value.parse::<f64>().ok())
+                .flatten()
         });
         values.sum()
     }
@@ -147,7 +181,11 @@ pub struct Child {
 
 impl Child {
     /// Writes the settings for children into `folder`; all of them share it.
-    pub async fn prepare(engine: Engine, folder: &Path, change: impl FnOnce(&mut Config)) -> (SocketAddr, SocketAddr) {
+    pub async fn prepare(
+        engine: Engine,
+        folder: &Path,
+        change: impl FnOnce(&mut Config),
+    ) -> (SocketAddr, SocketAddr) {
         let mut config = settings(engine, folder).await;
         change(&mut config);
         let (public, private) = free_ports();
@@ -156,14 +194,26 @@ impl Child {
         // Secrets are hidden in print; these tests have none, and the tests' server asks for no password.
         let printed = config.printed().unwrap();
         let hidden = ["api_key = \"\"", "secret = \"\""];
-        let table = printed.lines().filter(|line| !hidden.contains(line)).collect::<Vec<_>>().join("\n");
+        let table = printed
+            .lines()
+            .filter(|line| !hidden.contains(line))
+            .collect::<Vec<_>>()
+            .join("\n");
         std::fs::write(folder.join("messenger.toml"), table).unwrap();
         (public, private)
     }
 
     /// Starts a child on the settings of `folder`; `failpoint` as in `kit::failpoint::arm`.
-    pub async fn start(folder: &Path, (public, private): (SocketAddr, SocketAddr), failpoint: Option<&str>) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(folder.join("child.log")).unwrap();
+    pub async fn start(
+        folder: &Path,
+        (public, private): (SocketAddr, SocketAddr),
+        failpoint: Option<&str>,
+    ) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("child.log"))
+            .unwrap();
         let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
@@ -178,7 +228,12 @@ impl Child {
             command.env("MESSENGER_FAILPOINT", failpoint);
         }
         let process = command.spawn().unwrap();
-        Self { public, private, process, folder: folder.to_owned() }
+        Self {
+            public,
+            private,
+            process,
+            folder: folder.to_owned(),
+        }
     }
 
     /// Waits until it takes traffic; `false` when it ended before.
@@ -186,7 +241,10 @@ impl Child {
         let deadline = tokio::time::Instant::now() + crate::SOON;
         while tokio::time::Instant::now() < deadline {
             let url = format!("http://{}/readyz", self.private);
-            if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if reqwest::get(url)
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+            {
                 return true;
             }
             if self.process.try_wait().unwrap().is_some() {

@@ -107,7 +107,8 @@ fn page(path: &str, headers: &HeaderMap) -> Response {
         .get(header::IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == tag.as_bytes())
     {
-        return StatusCode::NOT_MODIFIED.into_response();
+        // A browser takes the headers of this answer over into what it has kept.
+        return with_policy(StatusCode::NOT_MODIFIED.into_response(), PAGE_POLICY);
     }
     // Built files carry a hash in their name and never change; the page itself is asked for each time.
     let cache = if path.starts_with("assets/") {

@@ -4,13 +4,23 @@ use e2e::{Person, World, key};
 use serde_json::{Value, json};
 
 async fn register(world: &World, body: Value) -> (u16, Value) {
-    let answer = e2e::client().post(world.url("/api/register")).json(&body).send().await.unwrap();
+    let answer = e2e::client()
+        .post(world.url("/api/register"))
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 async fn login(world: &World, login: &str, password: &str) -> (u16, Value) {
     let body = json!({ "login": login, "password": password, "cookie": false });
-    let answer = e2e::client().post(world.url("/api/login")).json(&body).send().await.unwrap();
+    let answer = e2e::client()
+        .post(world.url("/api/login"))
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 

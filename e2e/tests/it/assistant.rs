@@ -10,7 +10,12 @@ async fn draft(person: &Person) -> Value {
     let found = parking_lot::Mutex::new(Value::Null);
     eventually("a draft", async || {
         let runs = person.get("/api/ai/runs?open=true").await.ok();
-        let held = runs["runs"].as_array().unwrap().iter().find(|run| run["state"] == "held").cloned();
+        let held = runs["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|run| run["state"] == "held")
+            .cloned();
         held.is_some_and(|run| {
             *found.lock() = run;
             true
@@ -35,7 +40,10 @@ async fn run_in(person: &Person, run: &str, state: &str) -> Value {
 }
 
 async fn pair(world: &World) -> (Person, Person, String) {
-    let (ann, bob) = tokio::join!(Person::register(world, "ann"), Person::register(world, "bob"));
+    let (ann, bob) = tokio::join!(
+        Person::register(world, "ann"),
+        Person::register(world, "bob")
+    );
     let chat = ann.chat_with(&bob).await;
     (ann, bob, chat)
 }

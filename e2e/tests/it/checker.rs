@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 const PEOPLE: usize = 20;
 
 fn rounds(default: usize) -> usize {
-    std::env::var_os("CHECKER_ROUNDS").map_or(default, |rounds| rounds.to_string_lossy().parse().unwrap())
+    std::env::var_os("CHECKER_ROUNDS")
+        .map_or(default, |rounds| rounds.to_string_lossy().parse().unwrap())
 }
 
 /// People of one installation, and what they will have seen.
@@ -25,11 +26,17 @@ struct Cast {
 
 impl Cast {
     async fn gather(server: std::net::SocketAddr, people: usize) -> Self {
-        let people = futures_util::future::join_all((0..people).map(|_| Person::register_at(server, "talker"))).await;
+        let people = futures_util::future::join_all(
+            (0..people).map(|_| Person::register_at(server, "talker")),
+        )
+        .await;
         let mut talkers = Vec::new();
         for pair in people.chunks(2) {
             let chat = pair[0].chat_with(&pair[1]).await;
-            talkers.extend(pair.iter().map(|person| (person.clone(), chat.clone(), Arc::default())));
+            talkers.extend(
+                pair.iter()
+                    .map(|person| (person.clone(), chat.clone(), Arc::default())),
+            );
         }
         Self { talkers }
     }
@@ -38,7 +45,12 @@ impl Cast {
     fn talk(&self, each: usize) -> tokio::task::JoinSet<()> {
         let mut talking = tokio::task::JoinSet::new();
         for (person, chat, seen) in &self.talkers {
-            let talker = Talker { person: person.clone(), chat: chat.clone(), count: each, seen: seen.clone() };
+            let talker = Talker {
+                person: person.clone(),
+                chat: chat.clone(),
+                count: each,
+                seen: seen.clone(),
+            };
             talking.spawn(talker.talk(2 * each));
         }
         talking
@@ -50,9 +62,14 @@ impl Cast {
             let (person, chat, _) = &pair[0];
             let (mut history, mut after) = (Vec::new(), 0);
             loop {
-                let page = person.get(&format!("/api/messages/{chat}?after={after}&limit=200")).await.ok();
+                let page = person
+                    .get(&format!("/api/messages/{chat}?after={after}&limit=200"))
+                    .await
+                    .ok();
                 history.extend(page["messages"].as_array().unwrap().iter().cloned());
-                after = history.last().map_or(0, |message: &Value| message["seq"].as_i64().unwrap());
+                after = history
+                    .last()
+                    .map_or(0, |message: &Value| message["seq"].as_i64().unwrap());
                 if page["more"] == false {
                     break;
                 }
@@ -69,7 +86,11 @@ fn a_moment() -> Duration {
     Duration::from_millis(150 + rand::random::<u64>() % 500)
 }
 
-async fn started(folder: &Path, addresses: (std::net::SocketAddr, std::net::SocketAddr), failpoint: Option<&str>) -> Child {
+async fn started(
+    folder: &Path,
+    addresses: (std::net::SocketAddr, std::net::SocketAddr),
+    failpoint: Option<&str>,
+) -> Child {
     let mut child = Child::start(folder, addresses, failpoint).await;
     assert!(child.ready().await, "the child ended before it was ready");
     child
@@ -78,7 +99,10 @@ async fn started(folder: &Path, addresses: (std::net::SocketAddr, std::net::Sock
 /// Kills while people talk, until all have said and heard everything.
 async fn kill_while_talking(engine: Engine, people: usize, each: usize, kills: usize) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
-    let addresses = Child::prepare(engine, folder.path(), |config| config.ws_gateway.commands_per_10s = 1_000_000).await;
+    let addresses = Child::prepare(engine, folder.path(), |config| {
+        config.ws_gateway.commands_per_10s = 1_000_000
+    })
+    .await;
     let mut child = started(folder.path(), addresses, None).await;
     let cast = Cast::gather(addresses.0, people).await;
     let mut talking = cast.talk(each);
@@ -87,8 +111,14 @@ async fn kill_while_talking(engine: Engine, people: usize, each: usize, kills: u
         child.kill().await;
         child = started(folder.path(), addresses, None).await;
     }
-    let all = async { while let Some(ended) = talking.join_next().await { ended.unwrap() } };
-    tokio::time::timeout(Duration::from_secs(120), all).await.expect("everybody has said and heard everything");
+    let all = async {
+        while let Some(ended) = talking.join_next().await {
+            ended.unwrap()
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), all)
+        .await
+        .expect("everybody has said and heard everything");
     let verdict = cast.verdict().await;
     child.kill().await;
     verdict
@@ -157,7 +187,11 @@ async fn decide(person: Person, chat: String) {
     for mode in ["advice", "autoreply", "advice"] {
         let path = person.url(&format!("/api/chats/{chat}/binding"));
         loop {
-            let request = person.http.put(&path).bearer_auth(&person.token).json(&json!({ "mode": mode }));
+            let request = person
+                .http
+                .put(&path)
+                .bearer_auth(&person.token)
+                .json(&json!({ "mode": mode }));
             match request.send().await {
                 Ok(answer) if answer.status().is_success() => break,
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -169,7 +203,10 @@ async fn decide(person: Person, chat: String) {
 /// Lets a process abort at `point`, starts another, and judges.
 async fn abort_at(engine: Engine, point: &str, nth: usize) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
-    let addresses = Child::prepare(engine, folder.path(), |config| config.ws_gateway.commands_per_10s = 1_000_000).await;
+    let addresses = Child::prepare(engine, folder.path(), |config| {
+        config.ws_gateway.commands_per_10s = 1_000_000
+    })
+    .await;
     let child = started(folder.path(), addresses, None).await;
     let cast = Cast::gather(addresses.0, 4).await;
     let strangers = Cast::gather(addresses.0, 2).await;
@@ -181,10 +218,18 @@ async fn abort_at(engine: Engine, point: &str, nth: usize) -> Verdict {
     let (person, chat, _) = strangers.talkers[0].clone();
     let deciding = tokio::spawn(decide(person.clone(), chat.clone()));
     let mut ended = child;
-    tokio::time::timeout(e2e::SOON, ended.wait()).await.unwrap_or_else(|_| panic!("no abort at {armed}"));
+    tokio::time::timeout(e2e::SOON, ended.wait())
+        .await
+        .unwrap_or_else(|_| panic!("no abort at {armed}"));
     let next = started(folder.path(), addresses, None).await;
-    let all = async { while let Some(ended) = talking.join_next().await { ended.unwrap() } };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("everybody has said and heard everything");
+    let all = async {
+        while let Some(ended) = talking.join_next().await {
+            ended.unwrap()
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("everybody has said and heard everything");
     let verdict = cast.verdict().await;
     deciding.await.unwrap();
     person.bind(&chat, "autoreply").await;

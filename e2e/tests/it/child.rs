@@ -5,7 +5,9 @@
 fn serves_when_asked_to() {
     use clap::Parser as _;
 
-    let Some(config) = std::env::var_os("E2E_CHILD") else { return };
+    let Some(config) = std::env::var_os("E2E_CHILD") else {
+        return;
+    };
     let arguments = ["messenger".into(), "run".into(), "--config".into(), config];
     let code = messenger::commands::run(messenger::cli::Cli::parse_from(arguments));
     assert_eq!(code, std::process::ExitCode::SUCCESS);

@@ -119,22 +119,20 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<AiClient, F
 /// Starts the service with a provider that was made elsewhere.
 fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut Node) -> Desk {
     metrics::describe();
-    let token = node.token();
     let store = store::Store::new(deps.db);
-    let outbox = outbox::Outbox::new(
-        store.clone(),
-        deps.log.clone(),
-        deps.clock.clone(),
-        deps.replica.clone(),
-    );
     let bindings = Bindings {
         store: store.clone(),
-        outbox: outbox.clone(),
+        outbox: outbox::Outbox::new(
+            store.clone(),
+            deps.log.clone(),
+            deps.clock.clone(),
+            deps.replica.clone(),
+        ),
         lives: Lives::new(deps.cache),
         due: Arc::default(),
         clock: deps.clock,
         ids: deps.ids,
-        topics: deps.topics.clone(),
+        topics: deps.topics,
         limits: Arc::new(config.limits.clone()),
         worker: deps.replica,
     };
@@ -145,7 +143,7 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
         message: deps.message.clone(),
         names: Names::new(deps.user),
         context: config.context,
-        token: token.clone(),
+        token: node.token(),
     };
     let scheduler = Scheduler {
         calls,
@@ -156,44 +154,16 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
     node.task("ai scheduler", OnFailure::Restart, move || {
         scheduler.clone().run()
     });
-    let stop = token.clone();
+    let (outbox, stop) = (bindings.outbox.clone(), node.token());
     node.task("ai outbox", OnFailure::Restart, move || {
         outbox.clone().run(stop.clone())
     });
-
     let intakes = Intakes {
         bindings: bindings.clone(),
         log: deps.log,
         session_timeout: deps.session_timeout,
     };
-    let topics = &deps.topics;
-    intakes.add(
-        node,
-        "ai init",
-        &topics.ai_binding_init,
-        INIT_GROUP,
-        Inits(bindings.clone()),
-    );
-    let feeds = Feeds {
-        bindings: bindings.clone(),
-        message: deps.message,
-    };
-    intakes.add(node, "ai feed", &topics.ai_feed, FEED_GROUP, feeds);
-    intakes.add(
-        node,
-        "ai advice",
-        &topics.ai_advice_request,
-        ADVICE_GROUP,
-        Requests(bindings.clone()),
-    );
-    intakes.add(
-        node,
-        "ai streams",
-        &topics.forward_message,
-        FORWARD_GROUP,
-        Streams(bindings.clone()),
-    );
-
+    intakes.start(node, deps.message);
     node.ready("ai store", move || {
         let store = store.clone();
         async move { store.check().await.map_err(|error| error.to_string()) }
@@ -210,6 +180,31 @@ struct Intakes {
 }
 
 impl Intakes {
+    fn start(&self, node: &Node, message: MessageClient) {
+        let bindings = self.bindings.clone();
+        let topics = bindings.topics.clone();
+        let inits = Inits(bindings.clone());
+        self.add(node, "ai init", &topics.ai_binding_init, INIT_GROUP, inits);
+        let requests = Requests(bindings.clone());
+        self.add(
+            node,
+            "ai advice",
+            &topics.ai_advice_request,
+            ADVICE_GROUP,
+            requests,
+        );
+        let streams = Streams(bindings.clone());
+        self.add(
+            node,
+            "ai streams",
+            &topics.forward_message,
+            FORWARD_GROUP,
+            streams,
+        );
+        let feeds = Feeds { bindings, message };
+        self.add(node, "ai feed", &topics.ai_feed, FEED_GROUP, feeds);
+    }
+
     fn add<H: Handler>(
         &self,
         node: &Node,

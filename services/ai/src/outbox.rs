@@ -63,16 +63,13 @@ impl Outbox {
                     self.wake();
                 }
             }
+            if token.is_cancelled() {
+                return Ok(());
+            }
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(SWEEP) => {}
-                () = token.cancelled() => {
-                    self.publish().await?;
-                    return Ok(());
-                }
-            }
-            if token.is_cancelled() {
-                return Ok(());
+                () = token.cancelled() => {}
             }
         }
     }

@@ -344,13 +344,12 @@ impl Streams {
             return Ok(());
         }
         thread.binding_o = o;
-        match event {
-            Event::Bound(mode) => set_mode(&mut thread, mode),
-            _ => {
-                thread.state = BindingState::Gone;
-                thread.probe_ms = None;
-                bindings.store.replace_context(tx, id, &[]).await?;
-            }
+        if let Event::Bound(mode) = event {
+            set_mode(&mut thread, mode);
+        } else {
+            thread.state = BindingState::Gone;
+            thread.probe_ms = None;
+            bindings.store.replace_context(tx, id, &[]).await?;
         }
         bindings.apply(tx, &mut thread, event, after).await?;
         bindings.save(tx, &thread).await

@@ -1,6 +1,6 @@
 //! Applies events to bindings: lock the thread, ask the kernel, store what it says; all in one transaction.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use contracts::{
     RunId,
@@ -299,6 +299,3 @@ impl Bindings {
         Ok(after)
     }
 }
-
-/// How long a call may be without a word from its worker before another one takes it over.
-pub(crate) const LEASE: Duration = Duration::from_secs(90);

@@ -15,7 +15,7 @@ use contracts::{
 use kit::{Backoff, Call, CancellationToken, Code, Fault};
 
 use super::{
-    bindings::{After, Bindings, LEASE},
+    bindings::{After, Bindings},
     live::{Live, PIECE},
     names::Names,
     writer::{Writer, Written},
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often the chat is asked for its messages before the run fails.
 const READS: usize = 3;
+/// What a call may take beside the provider: reading the chat, looking up names, storing.
+const SLACK: Duration = Duration::from_mins(1);
 /// Why a run failed whose chat could not be read.
 const CHAT_UNAVAILABLE: &str = "chat_unavailable";
 
@@ -88,7 +90,7 @@ impl Calls {
         row.state = RunState::Running;
         row.model = Some(self.writer.model().to_owned());
         bindings.store.save_run(&mut tx, &row, now_ms).await?;
-        let call = (run, &*bindings.worker, now_ms + millis(LEASE));
+        let call = (run, &*bindings.worker, now_ms + self.lease_ms());
         bindings
             .store
             .set_calling(&mut tx, thread.id, Some(call))
@@ -99,12 +101,19 @@ impl Calls {
         Ok(Some(Claimed { run: row }))
     }
 
+    /// How long a call may be without a word from its worker before another one takes it over: longer than
+    /// everything that a call waits for.
+    pub(crate) fn lease_ms(&self) -> i64 {
+        millis(self.writer.longest() + SLACK)
+    }
+
     /// Makes the call and keeps what came of it.
     pub(crate) async fn make(self, claimed: Claimed) {
         let Claimed { run } = claimed;
-        let live = self.bindings.lives.begin(run.id, run.chat, run.owner);
+        let begun = self.bindings.lives.begin(run.id, run.chat, run.owner);
+        let live = &begun.live;
         let end = tokio::select! {
-            end = self.write(&run, &live) => end,
+            end = self.write(&run, live) => end,
             () = live.stopped() => End::Stopped,
             () = self.token.cancelled() => End::Abandoned,
         };
@@ -118,7 +127,6 @@ impl Calls {
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        self.bindings.lives.end(run.id);
     }
 
     async fn write(&self, run: &RunRow, live: &Live) -> End {

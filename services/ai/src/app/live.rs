@@ -33,6 +33,18 @@ pub(crate) struct Live {
     stop: CancellationToken,
 }
 
+/// A text as long as somebody writes it, even if that ends in a panic.
+pub(crate) struct Begun {
+    pub(crate) live: Live,
+    lives: Lives,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.lives.open.lock().remove(&self.live.run);
+    }
+}
+
 #[derive(Default)]
 struct Text {
     all: String,
@@ -48,8 +60,8 @@ impl Lives {
         }
     }
 
-    /// A text begins.
-    pub(crate) fn begin(&self, run: RunId, chat: ChatId, owner: UserId) -> Live {
+    /// A text begins. It is over when the answer is dropped.
+    pub(crate) fn begin(&self, run: RunId, chat: ChatId, owner: UserId) -> Begun {
         let live = Live {
             run,
             chat,
@@ -58,12 +70,10 @@ impl Lives {
             stop: CancellationToken::new(),
         };
         self.open.lock().insert(run, live.clone());
-        live
-    }
-
-    /// It is over.
-    pub(crate) fn end(&self, run: RunId) {
-        self.open.lock().remove(&run);
+        Begun {
+            live,
+            lives: self.clone(),
+        }
     }
 
     /// Whether this process makes the call of that run.

@@ -10,8 +10,6 @@ use crate::{
     store::{BindingState, Error, Outgoing, RunRow, Thread},
 };
 
-/// A claim on a probe ends after this, should the process end before.
-const CLAIM_MS: i64 = 40_000;
 /// The wait before the second try; it doubles with each one.
 const FIRST_WAIT_MS: i64 = 500;
 
@@ -35,8 +33,8 @@ impl Bindings {
         self.save(tx, &thread).await
     }
 
-    /// Takes a due probe; `false` when somebody else did.
-    pub(crate) async fn claim_probe(&self, id: ThreadId) -> Result<bool, Error> {
+    /// Takes a due probe for `lease_ms`, should the process end before; `false` when somebody else did.
+    pub(crate) async fn claim_probe(&self, id: ThreadId, lease_ms: i64) -> Result<bool, Error> {
         let Some((mut tx, mut thread)) = self.lock(id).await? else {
             return Ok(false);
         };
@@ -44,7 +42,7 @@ impl Bindings {
         if thread.probe_ms.is_none_or(|at| at > now_ms) {
             return Ok(false);
         }
-        thread.probe_ms = Some(now_ms + CLAIM_MS);
+        thread.probe_ms = Some(now_ms + lease_ms);
         self.save(&mut tx, &thread).await?;
         tx.commit().await?;
         Ok(true)

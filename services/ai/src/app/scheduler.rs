@@ -82,7 +82,7 @@ impl Scheduler {
             let Ok(permit) = self.permits.clone().try_acquire_owned() else {
                 break;
             };
-            if !bindings.claim_probe(thread).await? {
+            if !bindings.claim_probe(thread, self.calls.lease_ms()).await? {
                 continue;
             }
             started += 1;

@@ -1,6 +1,6 @@
 //! One call to a provider with everything around it: time limits, bounds, retries, breaker, metrics.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use kit::{Backoff, Breaker, Code, Fault};
@@ -46,6 +46,11 @@ impl Writer {
         self.provider.model()
     }
 
+    /// The longest that a call can take.
+    pub(crate) fn longest(&self) -> Duration {
+        self.timeouts.total
+    }
+
     /// Lets the provider write. `heard` is given the words as they come; after the first of them nothing
     /// is tried again.
     pub(crate) async fn write(
@@ -61,22 +66,18 @@ impl Writer {
                 fault(cause)
             })
         };
-        metrics::gauge!(names::CALLS).increment(1.0);
+        let open = OpenCall::begin();
         let result = self.breaker.run(call).await;
-        metrics::gauge!(names::CALLS).decrement(1.0);
+        drop(open);
         metrics::histogram!(names::PROVIDER).record(started.elapsed().as_secs_f64());
-        match result {
-            Ok(written) => {
-                metrics::counter!(names::TOKENS).increment(written.tokens.unsigned_abs());
-                Ok(written)
-            }
-            Err(_) => {
-                // Without a failure of its own it was the breaker that refused.
-                let failure = failure.unwrap_or(Failure::Unavailable);
-                metrics::counter!(names::FAILURES, "class" => failure.as_str()).increment(1);
-                Err(failure)
-            }
+        if let Ok(written) = result {
+            metrics::counter!(names::TOKENS).increment(written.tokens.unsigned_abs());
+            return Ok(written);
         }
+        // Without a failure of its own it was the breaker that refused.
+        let failure = failure.unwrap_or(Failure::Unavailable);
+        metrics::counter!(names::FAILURES, "class" => failure.as_str()).increment(1);
+        Err(failure)
     }
 
     async fn within_time(
@@ -157,6 +158,22 @@ impl Writer {
                 .map_err(|_| Failure::Timeout)?;
         }
         Ok((text, tokens))
+    }
+}
+
+/// Counts a call while it is open, also when nobody waits for its end.
+struct OpenCall;
+
+impl OpenCall {
+    fn begin() -> Self {
+        metrics::gauge!(names::CALLS).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        metrics::gauge!(names::CALLS).decrement(1.0);
     }
 }
 

@@ -184,13 +184,17 @@ pub(crate) fn clean(text: &str) -> String {
         | '\u{061C}'
         | '\u{115F}'
         | '\u{1160}'
-        | '\u{180B}'..='\u{180F}' => true,
-        '\u{200B}'..='\u{200F}'
+        | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}'
         | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}'
-        | '\u{3164}' => true,
-        '\u{FE00}'..='\u{FE0E}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' => true,
-        '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}' => true,
+        | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0E}'
+        | '\u{FEFF}'
+        | '\u{FFA0}'
+        | '\u{FFF9}'..='\u{FFFB}'
+        | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}' => true,
         _ => false,
     };
     text.chars().filter(|c| !hidden(*c)).collect()

@@ -37,7 +37,7 @@ async fn a_provider_that_refuses_fails_the_binding_with_a_reason() {
             world.chats.created(thread)
         })
         .await;
-        assert!(failed.is_some_and(|reason| reason.contains("refuses")));
+        assert!(failed.is_err_and(|reason| reason.contains("refuses")));
         service.stop().await;
     }
 }

@@ -35,12 +35,12 @@ pub(super) struct Chats {
 struct State {
     chats: HashMap<ChatId, Vec<Event>>,
     bindings: HashMap<ThreadId, Binding>,
-    created: HashMap<ThreadId, Option<String>>,
+    created: HashMap<ThreadId, Result<(), String>>,
 }
 
 #[derive(Clone)]
 enum Event {
-    Message(Message),
+    Message(Box<Message>),
     Other,
 }
 
@@ -81,7 +81,7 @@ impl Chats {
                         .state
                         .lock()
                         .created
-                        .insert(told.thread, told.failed);
+                        .insert(told.thread, told.failed.map_or(Ok(()), Err));
                 }
             }
         });
@@ -136,7 +136,7 @@ impl Chats {
                 },
                 via,
             };
-            events.push(Event::Message(message.clone()));
+            events.push(Event::Message(Box::new(message.clone())));
             let bound = state
                 .bindings
                 .iter()
@@ -244,7 +244,7 @@ impl Chats {
     }
 
     /// What the service told about a new binding.
-    pub(super) fn created(&self, thread: ThreadId) -> Option<Option<String>> {
+    pub(super) fn created(&self, thread: ThreadId) -> Option<Result<(), String>> {
         self.state.lock().created.get(&thread).cloned()
     }
 
@@ -302,7 +302,7 @@ impl Chats {
         events
             .filter_map(|event| {
                 if let Event::Message(message) = event {
-                    Some(message.clone())
+                    Some((**message).clone())
                 } else {
                     None
                 }

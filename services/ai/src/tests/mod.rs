@@ -155,7 +155,7 @@ impl World {
             self.chats.created(thread)
         })
         .await;
-        assert_eq!(failed, None);
+        assert_eq!(failed, Ok(()));
         self.chats.ready(thread).await;
         thread
     }

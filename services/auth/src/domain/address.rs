@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use axum::http::HeaderMap;
+use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The header that reverse proxies append the address of their client to.

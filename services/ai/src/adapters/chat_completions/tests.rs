@@ -116,7 +116,9 @@ fn prompt() -> Prompt {
 }
 
 fn events(list: &[&str]) -> Response {
-    let text = list.iter().fold(String::new(), |text, data| text + "data: " + data + "\n\n");
+    let text = list
+        .iter()
+        .fold(String::new(), |text, data| text + "data: " + data + "\n\n");
     (
         [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
         text,

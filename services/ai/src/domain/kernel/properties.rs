@@ -228,18 +228,7 @@ impl World {
                     }
                 }
             }
-            Op::Unbind(binding) => {
-                // The stream of the chat tells the outcomes before the removal.
-                let (before, others) = std::mem::take(&mut self.outcomes)
-                    .into_iter()
-                    .partition(|told| told.0 == binding);
-                self.outcomes = others;
-                for (binding, run, outcome) in before {
-                    self.tell(binding, Event::Told(run, outcome));
-                }
-                self.bound[binding] = false;
-                self.tell(binding, Event::Unbound);
-            }
+            Op::Unbind(binding) => self.unbind(binding),
             Op::Configure(binding, release) => {
                 self.tell(
                     binding,
@@ -249,19 +238,34 @@ impl World {
                     }),
                 );
             }
-            Op::Restart => {
-                for state in &mut self.bindings {
-                    let stored = serde_json::to_string(state).expect("a state is stored");
-                    *state = serde_json::from_str(&stored).expect("and read back");
-                }
-                // What was fed or published without being marked comes again.
-                self.fed
-                    .iter_mut()
-                    .for_each(|fed| *fed = fed.saturating_sub(1));
-                let again = self.on_the_way.clone();
-                self.on_the_way.extend(again);
-            }
+            Op::Restart => self.restart(),
         }
+    }
+
+    fn unbind(&mut self, binding: usize) {
+        // The stream of the chat tells the outcomes before the removal.
+        let (before, others) = std::mem::take(&mut self.outcomes)
+            .into_iter()
+            .partition(|told| told.0 == binding);
+        self.outcomes = others;
+        for (binding, run, outcome) in before {
+            self.tell(binding, Event::Told(run, outcome));
+        }
+        self.bound[binding] = false;
+        self.tell(binding, Event::Unbound);
+    }
+
+    fn restart(&mut self) {
+        for state in &mut self.bindings {
+            let stored = serde_json::to_string(state).expect("a state is stored");
+            *state = serde_json::from_str(&stored).expect("and read back");
+        }
+        // What was fed or published without being marked comes again.
+        self.fed
+            .iter_mut()
+            .for_each(|fed| *fed = fed.saturating_sub(1));
+        let again = self.on_the_way.clone();
+        self.on_the_way.extend(again);
     }
 
     fn feed(&mut self, binding: usize) {

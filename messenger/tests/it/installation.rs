@@ -1,0 +1,265 @@
+//! An installation in a folder of its own, and the program run in it with an environment of its own.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{self, Receiver},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The settings cannot work.
+pub(crate) const BAD_CONFIG: i32 = 78;
+/// A part that is needed is not to be had.
+pub(crate) const CANNOT_START: i32 = 69;
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder with nothing in it yet.
+pub(crate) struct Installation {
+    folder: TempDir,
+}
+
+impl Installation {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A file or folder of the installation.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with `arguments`. It sees no variables but ours; ports are of the system's choice.
+    pub(crate) fn messenger(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_messenger"));
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.folder.path());
+        command
+            .env("MESSENGER_HTTP__PUBLIC", "127.0.0.1:0")
+            .env("MESSENGER_HTTP__PRIVATE", "127.0.0.1:0");
+        command
+    }
+
+    /// What `arguments` print; they have to succeed.
+    pub(crate) fn prints(&self, arguments: &[&str]) -> String {
+        printed(self.messenger(arguments).output().unwrap())
+    }
+
+    /// Starts `messenger run` and waits until it serves.
+    pub(crate) fn run(&self) -> Running {
+        Running::start(self.messenger(&["run"]))
+    }
+}
+
+pub(crate) fn printed(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The program refuses with `code` and one line that holds each of `words`; gives that line.
+pub(crate) fn refuses(mut command: Command, code: i32, words: &[&str]) -> String {
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{line}");
+    assert!(
+        line.starts_with("messenger: ") && line.ends_with('\n') && line.lines().count() == 1,
+        "one line: {line:?}"
+    );
+    for word in words {
+        assert!(line.contains(word), "`{word}` is missing: {line}");
+    }
+    line
+}
+
+/// What a request was answered with, head and all.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(self.text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+/// A running server.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it wrote to standard output until it served.
+    log: Vec<String>,
+    public: String,
+    private: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let mut log = Vec::new();
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("it serves");
+            log.push(line);
+            let record: Value = serde_json::from_str(log.last().unwrap()).unwrap_or_default();
+            if let (Some(public), Some(private)) =
+                (record["public"].as_str(), record["private"].as_str())
+            {
+                return Self {
+                    child,
+                    lines,
+                    public: public.to_owned(),
+                    private: private.to_owned(),
+                    log,
+                };
+            }
+        }
+    }
+
+    pub(crate) fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// Status and body of `path` on the private listener.
+    pub(crate) fn private_get(&self, path: &str) -> (u16, String) {
+        get(&self.private, path)
+    }
+
+    /// Sends a JSON body to the public listener, in the name of whom `token` belongs to.
+    pub(crate) fn post(&self, path: &str, body: &Value, token: Option<&str>) -> Answer {
+        let body = body.to_string();
+        let mut head = format!(
+            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}",
+            body.len()
+        );
+        if let Some(token) = token {
+            head.push_str(&format!("\r\nAuthorization: Bearer {token}"));
+        }
+        let (status, text) = exchange(&self.public, &head, &body);
+        Answer { status, text }
+    }
+
+    /// Stops it as an operator does; gives its status, how long it took, and every line of its log.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Duration, Vec<String>) {
+        let started = Instant::now();
+        let told = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        // The pipe ends when the process does.
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.log.push(line);
+        }
+        let status = self.child.wait().unwrap();
+        (status, started.elapsed(), std::mem::take(&mut self.log))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    exchange(address, &format!("GET {path} HTTP/1.1"), "")
+}
+
+fn exchange(address: &str, head: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "{head}\r\nHost: {address}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap();
+    (status, answer)
+}
+
+/// A database of its own on the server of `DATABASE_URL`; it goes with this value.
+pub(crate) struct Database {
+    server: String,
+    name: String,
+    /// Its address.
+    pub(crate) url: String,
+}
+
+impl Database {
+    pub(crate) fn new(name: &str) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "tests learn of the running server from here"
+        )]
+        let server = std::env::var("DATABASE_URL")
+            .expect("DATABASE_URL names the PostgreSQL server for tests: run scripts/test");
+        let name = format!("messenger_{name}_{}", std::process::id());
+        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+        let database = Self { server, name, url };
+        database.tell("CREATE DATABASE");
+        database
+    }
+
+    fn tell(&self, what: &str) {
+        let told = Command::new("psql")
+            .args([&self.server, "-qc", &format!("{what} {}", self.name)])
+            .status();
+        assert!(
+            told.expect("psql comes with PostgreSQL").success(),
+            "{what} {}",
+            self.name
+        );
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.tell("DROP DATABASE");
+    }
+}
+
+/// Every file below `folder` with its text.
+pub(crate) fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,8 @@
+//! The program from outside: exit codes, one-line errors, commands, start and stop.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod commands;
+mod installation;
+mod refusals;
+mod running;

@@ -1,0 +1,62 @@
+//! Start, logs and stop.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::installation::Installation;
+
+/// row:G12: SIGTERM ends an idle process at once, with 0, and its folder can be opened again.
+#[test]
+fn a_stop_signal_ends_the_process_and_leaves_everything_in_order() {
+    let here = Installation::new();
+    for _ in 0..2 {
+        let running = here.run();
+        assert_eq!(running.private_get("/readyz").0, 200);
+        let (status, took, _) = running.stop();
+        assert_eq!(status.code(), Some(0));
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    assert!(
+        here.prints(&["migrate", "up"])
+            .lines()
+            .all(|line| line.ends_with("nothing to do"))
+    );
+}
+
+/// row:G22: every line on standard output is a JSON object with time, level and message.
+#[test]
+fn every_line_of_the_log_is_json() {
+    let here = Installation::new();
+    let running = here.run();
+    running.post(
+        "/api/login",
+        &serde_json::json!({ "login": "nobody", "password": "wrong-password" }),
+        None,
+    );
+    let (_, _, log) = running.stop();
+    assert!(log.len() >= 3, "{log:?}");
+    for line in &log {
+        let record: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for field in ["timestamp", "level", "message", "target"] {
+            assert!(record[field].is_string(), "{field}: {line}");
+        }
+        assert!(!line.contains("wrong-password"), "{line}");
+    }
+}
+
+/// row:G05: on an empty folder and on one that was used before, the program finds or makes its tables by itself.
+/// row:G14: and serves its metrics on the private listener.
+#[test]
+fn an_empty_folder_and_a_used_one_both_start() {
+    let here = Installation::new();
+    for _ in 0..2 {
+        let running = here.run();
+        let (status, metrics) = running.private_get("/metrics");
+        assert!(status == 200 && metrics.contains("# TYPE"), "{metrics}");
+        assert_eq!(running.private_get("/healthz").0, 200);
+        assert_ne!(running.public(), "127.0.0.1:0");
+        assert!(running.stop().0.success());
+    }
+}
