@@ -133,10 +133,10 @@ impl Talker {
                     .wrong
                     .push(format!("the resume failed: {frame}"));
                 return false;
-            } else if let Some(o) = frame["o"].as_i64() {
-                if !self.take_event(&frame, o, place) {
-                    return false;
-                }
+            } else if let Some(o) = frame["o"].as_i64()
+                && !self.take_event(&frame, o, place)
+            {
+                return false;
             }
         }
     }
@@ -210,9 +210,14 @@ impl Verdict {
             let last = last_of_author
                 .entry(message["author"].as_str().unwrap())
                 .or_insert(-1);
-            self.misordered += usize::from(seq != place.0 + 1)
-                + usize::from(o <= place.1)
-                + usize::from(ordinal != *last + 1);
+            if seq != place.0 + 1 || o <= place.1 || ordinal != *last + 1 {
+                self.misordered += 1;
+                self.wrong.push(format!(
+                    "{ordinal} of {} at {:?} after {last}, {place:?}",
+                    message["author"],
+                    (seq, o)
+                ));
+            }
             self.leaked += usize::from(in_chat != chat);
             *last = ordinal;
             place = (seq, o);

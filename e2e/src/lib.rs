@@ -5,6 +5,7 @@
 
 #![expect(missing_docs, reason = "a test library; the names say it")]
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "scenarios start their own tasks")]
 #![expect(
     clippy::missing_panics_doc,
     reason = "a scenario that cannot go on fails"
@@ -12,14 +13,18 @@
 
 pub mod checker;
 mod person;
+mod provider;
+mod proxy;
 mod socket;
 mod world;
 
 use std::time::Duration;
 
 pub use person::{Answer, Person, client};
+pub use provider::{Asked, Provider};
+pub use proxy::{Line, Proxy};
 pub use socket::{Socket, message_of};
-pub use world::{Child, Engine, World};
+pub use world::{Child, Engine, SECRET, World};
 
 /// The longest anything may take that should happen at once.
 pub const SOON: Duration = Duration::from_secs(15);

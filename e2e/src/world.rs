@@ -35,7 +35,7 @@ pub struct World {
 }
 
 /// What seals the signing key where there is no data folder of one process alone.
-const SECRET: &str = "only-for-tests-0123456789-abcdefghij";
+pub const SECRET: &str = "only-for-tests-0123456789-abcdefghij";
 
 /// Settings for a fresh installation in `folder`: the defaults, ports of the system's choice, and an AI
 /// that does not keep a test waiting.
@@ -204,7 +204,7 @@ impl Child {
     }
 
     /// Starts a child on the settings of `folder`; `failpoint` as in `kit::failpoint::arm`.
-    pub async fn start(
+    pub fn start(
         folder: &Path,
         (public, private): (SocketAddr, SocketAddr),
         failpoint: Option<&str>,
@@ -264,6 +264,21 @@ impl Child {
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();
+    }
+
+    /// Stops it as an operator does; gives its exit code.
+    pub async fn stop(mut self) -> Option<i32> {
+        let id = self.process.id().unwrap().to_string();
+        let kill = tokio::process::Command::new("kill")
+            .args(["-TERM", &id])
+            .status();
+        assert!(kill.await.unwrap().success());
+        self.process.wait().await.unwrap().code()
+    }
+
+    /// Everything that children of this folder have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("child.log")).unwrap()
     }
 
     /// Waits until it ends by itself.

@@ -68,6 +68,7 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn cannot_start(error: anyhow::Error) -> Failure {
     (CANNOT_START, format!("{error:#}"))
 }

@@ -1,6 +1,9 @@
 //! Which services run here, and whether that can work. The only file that knows.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use crate::config::Config;
 
@@ -181,7 +184,8 @@ impl Topology {
             } else {
                 "elsewhere"
             };
-            table.push_str(&format!("{:<13} {place}\n", service.name()));
+            writeln!(table, "{:<13} {place}", service.name())
+                .expect("writing to a string cannot fail");
         }
         table
     }

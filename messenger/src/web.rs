@@ -132,14 +132,12 @@ fn page(path: &str, headers: &HeaderMap) -> Response {
 }
 
 fn etag(file: &EmbeddedFile) -> String {
-    let hash = file.metadata.sha256_hash();
-    format!(
-        "\"{}\"",
-        hash[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    )
+    let hash = u128::from_be_bytes(
+        file.metadata.sha256_hash()[..16]
+            .try_into()
+            .expect("16 of 32 bytes"),
+    );
+    format!("\"{hash:032x}\"")
 }
 
 fn with_policy(mut response: Response, policy: &'static str) -> Response {

@@ -28,7 +28,7 @@ pub(crate) struct Base {
 }
 
 /// Distributed processes wait so long for the migration job before they give up.
-const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Builds every service of `topology` on `node`.
 pub(crate) async fn build(

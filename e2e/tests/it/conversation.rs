@@ -4,7 +4,7 @@ use e2e::{Person, World, key};
 use serde_json::json;
 
 scenarios! {
-    /// row:B01, row:B02, row:B09, row:B10: a pair has one private chat, whoever opens it, and both see it.
+    /// row:B01, row:B02, row:B08, row:B09, row:B10: a pair has one private chat, whoever opens it, and both see it.
     async fn a_pair_has_one_private_chat(engine) {
         let world = World::start(engine).await;
         let (ann, bob, eve) = tokio::join!(Person::register(&world, "ann"), Person::register(&world, "bob"), Person::register(&world, "eve"));

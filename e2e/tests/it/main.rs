@@ -3,26 +3,24 @@
 //! A scenario is written once and becomes one test for each engine, so both have the same number.
 
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
-#![expect(clippy::large_futures, reason = "a test may be large")]
+#![expect(clippy::disallowed_methods, reason = "scenarios start their own tasks")]
+#![expect(clippy::print_stdout, reason = "verdicts and counts are worth reading")]
 
 /// Makes of each scenario a test on SQLite and one on PostgreSQL.
 macro_rules! scenarios {
     ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
         $(#[$doc])*
+        async fn $name($engine: e2e::Engine) $body
+
         mod $name {
-            #[allow(unused_imports, reason = "a scenario takes what it needs")]
-            use super::*;
-
-            async fn scenario($engine: e2e::Engine) $body
-
             #[tokio::test(flavor = "multi_thread")]
             async fn sqlite() {
-                scenario(e2e::Engine::Sqlite).await;
+                super::$name(e2e::Engine::Sqlite).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn postgres() {
-                scenario(e2e::Engine::Postgres).await;
+                super::$name(e2e::Engine::Postgres).await;
             }
         }
     )*};
@@ -33,6 +31,11 @@ mod assistant;
 mod checker;
 mod child;
 mod conversation;
+mod ledger;
 mod operation;
+mod outages;
+mod provider;
+mod secrecy;
 mod sockets;
-//mod tidy;
+mod stops;
+mod tidy;

@@ -139,7 +139,7 @@ scenarios! {
         world.stop().await;
     }
 
-    /// row:C21, row:D19, guarantee:G8, guarantee:G5: a resume brings what was missed, in order, once, and nothing old.
+    /// row:C21, row:D19, guarantee:G8, guarantee:G5, guarantee:G17: a resume brings what was missed, in order, once, and nothing old.
     async fn a_resume_misses_nothing(engine) {
         let world = World::start(engine).await;
         let (ann, bob) = tokio::join!(Person::register(&world, "ann"), Person::register(&world, "bob"));
@@ -215,7 +215,7 @@ scenarios! {
         world.stop().await;
     }
 
-    /// row:D17: a flood is told to slow down; others do not notice.
+    /// row:D17, guarantee:G14: a flood is told to slow down; others do not notice.
     async fn a_flood_is_limited(engine) {
         let world = World::start(engine).await;
         let (ann, bob) = tokio::join!(Person::register(&world, "ann"), Person::register(&world, "bob"));
@@ -227,6 +227,36 @@ scenarios! {
         let limited = loud.wait(|frame| frame["err"]["code"] == "rate_limited").await;
         assert!(limited["err"]["retry_ms"].as_u64().unwrap() > 0, "{limited}");
         assert_eq!(calm.say(&chat, "calm").await["seq"], 1);
+        world.stop().await;
+    }
+
+    /// guarantee:G6, row:D17: of a flood of messages the first are stored; none overtakes one that was refused before it.
+    async fn a_limited_flood_keeps_its_order(engine) {
+        let world = World::start(engine).await;
+        let (ann, bob) = tokio::join!(Person::register(&world, "ann"), Person::register(&world, "bob"));
+        let chat = ann.chat_with(&bob).await;
+        let mut socket = ann.connect().await;
+        let mut left: Vec<_> = (0..60).map(|n| json!({ "chat": chat, "key": key(), "text": n.to_string() })).collect();
+        let mut refusals = 0;
+        while !left.is_empty() {
+            let mut ids = Vec::new();
+            for content in &left {
+                ids.push(socket.command("msg.send", content.clone()).await);
+            }
+            let mut refused = Vec::new();
+            for (id, content) in ids.into_iter().zip(left) {
+                let answer = socket.answer(id).await;
+                if answer["ok"].is_null() {
+                    assert_eq!(answer["err"]["fatal"], false, "{answer}");
+                    refused.push(content);
+                }
+            }
+            refusals += refused.len();
+            left = refused;
+        }
+        assert!(refusals >= 60 - 30, "the limit was met: {refusals}");
+        let texts = ann.texts(&chat).await;
+        assert_eq!(texts, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
         world.stop().await;
     }
 

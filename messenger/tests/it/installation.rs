@@ -55,9 +55,16 @@ impl Installation {
         printed(self.messenger(arguments).output().unwrap())
     }
 
-    /// Starts `messenger run` and waits until it serves.
+    /// Starts `messenger run` and waits until it is ready.
     pub(crate) fn run(&self) -> Running {
-        Running::start(self.messenger(&["run"]))
+        self.run_with(&[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)]) -> Running {
+        let mut command = self.messenger(&["run"]);
+        command.envs(variables.iter().copied());
+        Running::start(command).ready()
     }
 }
 
@@ -141,6 +148,19 @@ impl Running {
 
     pub(crate) fn public(&self) -> &str {
         &self.public
+    }
+
+    /// Waits until it takes traffic.
+    pub(crate) fn ready(self) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (status, report) = self.private_get("/readyz");
+            if status == 200 {
+                return self;
+            }
+            assert!(Instant::now() < deadline, "not ready: {report}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Status and body of `path` on the private listener.

@@ -50,6 +50,9 @@ pub trait Session: Send + 'static {
     /// Handles commands in order; each is answered with [`Socket::reply`].
     fn receive(&mut self, commands: Vec<Command>) -> impl Future<Output = ()> + Send;
 
+    /// Told of a command that the limit refused, in its place among the others. For those where order counts.
+    fn refused(&mut self, _command: &Command) {}
+
     /// Called after each turn, after [`Socket::poke`], and when the time it last asked for has come.
     /// Says when it wants to be called again.
     fn tend(&mut self) -> impl Future<Output = Option<Duration>> + Send;
@@ -92,6 +95,16 @@ pub(crate) struct Protocol<S: Service> {
     bucket: Bucket,
     refused: u32,
     stage: Stage<S::Session>,
+}
+
+/// A command, and whether the limit lets it through.
+enum Asked {
+    Within(Command),
+    TooMuch(Command, Duration),
+}
+
+fn too_much(wait: Duration) -> Fault {
+    Fault::new(Code::Exhausted, "too many commands").retry_in(wait)
 }
 
 enum Stage<T> {
@@ -147,8 +160,8 @@ impl<S: Service> Protocol<S> {
         self.stage = Stage::Over;
     }
 
-    /// Reads the lines of one message; what is malformed or too much is answered here.
-    fn parse(&mut self, text: &str, commands: &mut Vec<Command>) {
+    /// Reads the lines of one message; what is malformed is answered here.
+    fn parse(&mut self, text: &str, commands: &mut Vec<Asked>) {
         for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
             let parsed = Command::parse(line);
             if let Err(wait) = self
@@ -157,29 +170,36 @@ impl<S: Service> Protocol<S> {
             {
                 self.refused += 1;
                 self.hub().metrics().limited.increment(1);
-                let id = match parsed {
-                    Ok(Some(command)) => command.id,
-                    Err(Malformed { id, .. }) => id,
-                    Ok(None) => None,
-                };
-                if id.is_some() {
-                    let fault = Fault::new(Code::Exhausted, "too many commands").retry_in(wait);
-                    self.socket.refuse(id, &fault);
+                match parsed {
+                    Ok(Some(command)) => commands.push(Asked::TooMuch(command, wait)),
+                    Ok(None) => {}
+                    Err(Malformed { id, .. }) => self.socket.refuse(id, &too_much(wait)),
                 }
                 continue;
             }
             self.refused = 0;
             match parsed {
-                Ok(Some(command)) => commands.push(command),
+                Ok(Some(command)) => commands.push(Asked::Within(command)),
                 Ok(None) => {}
                 Err(Malformed { id, fault }) => self.socket.refuse(id, &fault),
             }
         }
     }
 
-    async fn receive(&mut self, commands: Vec<Command>) {
+    async fn receive(&mut self, commands: Vec<Asked>) {
         let mut waiting = Vec::new();
-        for command in commands {
+        for asked in commands {
+            let command = match asked {
+                Asked::Within(command) => command,
+                Asked::TooMuch(command, wait) => {
+                    self.hand_over(std::mem::take(&mut waiting)).await;
+                    if let Stage::Open(open) = &mut self.stage {
+                        open.session.refused(&command);
+                    }
+                    self.socket.reply::<()>(command.id, Err(too_much(wait)));
+                    continue;
+                }
+            };
             match &*command.name {
                 "hello" => {
                     self.hand_over(std::mem::take(&mut waiting)).await;

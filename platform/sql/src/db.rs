@@ -16,7 +16,7 @@ use crate::{
     Args, Engine, Error, Row, Tx,
     metrics::{InUse, Kind, Meters},
     postgres, sqlite,
-    statement::Connection,
+    statement::{Connection, Running},
     tx::Transaction,
 };
 
@@ -99,7 +99,7 @@ impl Db {
 
     async fn begin(&self, kind: Kind) -> Result<Tx, Error> {
         let started = Instant::now();
-        let transaction = self.0.watched(kind, async {
+        let begin: Running<'_, _> = Box::pin(async {
             Ok(match (&self.0.place, kind) {
                 (Place::Postgres(server), Kind::Read) => Transaction::Postgres(
                     server
@@ -118,7 +118,7 @@ impl Db {
                 }
             })
         });
-        let transaction = transaction.await?;
+        let transaction = self.0.watched(kind, begin).await?;
         Ok(Tx::new(transaction, self.0.clone(), self.in_use(started)))
     }
 
@@ -154,13 +154,13 @@ impl Db {
 
     async fn reader(&self) -> Result<(Pooled, InUse), Error> {
         let started = Instant::now();
-        let connection = self.0.watched(Kind::Read, async {
+        let acquire: Running<'_, _> = Box::pin(async {
             Ok(match &self.0.place {
                 Place::Postgres(server) => Pooled::Postgres(server.pool.acquire().await?),
                 Place::Sqlite(file) => Pooled::Sqlite(file.readers.acquire().await?),
             })
         });
-        let connection = connection.await?;
+        let connection = self.0.watched(Kind::Read, acquire).await?;
         Ok((connection, self.in_use(started)))
     }
 

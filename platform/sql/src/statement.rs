@@ -1,6 +1,6 @@
 //! Running one statement on one connection, and the texts of statements that take many rows.
 
-use std::fmt::Write;
+use std::{fmt::Write, pin::Pin};
 
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr, SqliteConnection};
 
@@ -12,51 +12,56 @@ pub(crate) enum Connection<'a> {
     Sqlite(&'a mut SqliteConnection),
 }
 
-impl Connection<'_> {
-    pub(crate) async fn execute(self, sql: SqlStr, args: Args) -> Result<u64, sqlx::Error> {
-        Ok(match self {
-            Self::Postgres(connection) => sqlx::query_with(sql, args.into_postgres()?)
-                .execute(connection)
-                .await?
-                .rows_affected(),
-            Self::Sqlite(connection) => sqlx::query_with(sql, args.into_sqlite()?)
-                .execute(connection)
-                .await?
-                .rows_affected(),
+/// A statement under way; boxed, since what it consists of is large and callers hold several.
+pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'a>>;
+
+impl<'a> Connection<'a> {
+    pub(crate) fn execute(self, sql: SqlStr, args: Args) -> Running<'a, u64> {
+        Box::pin(async move {
+            Ok(match self {
+                Self::Postgres(connection) => sqlx::query_with(sql, args.into_postgres()?)
+                    .execute(connection)
+                    .await?
+                    .rows_affected(),
+                Self::Sqlite(connection) => sqlx::query_with(sql, args.into_sqlite()?)
+                    .execute(connection)
+                    .await?
+                    .rows_affected(),
+            })
         })
     }
 
-    pub(crate) async fn fetch_all(self, sql: SqlStr, args: Args) -> Result<Vec<Row>, sqlx::Error> {
-        Ok(match self {
-            Self::Postgres(connection) => {
-                let rows = sqlx::query_with(sql, args.into_postgres()?)
-                    .fetch_all(connection)
-                    .await?;
-                rows.into_iter().map(Row::from).collect()
-            }
-            Self::Sqlite(connection) => {
-                let rows = sqlx::query_with(sql, args.into_sqlite()?)
-                    .fetch_all(connection)
-                    .await?;
-                rows.into_iter().map(Row::from).collect()
-            }
+    pub(crate) fn fetch_all(self, sql: SqlStr, args: Args) -> Running<'a, Vec<Row>> {
+        Box::pin(async move {
+            Ok(match self {
+                Self::Postgres(connection) => {
+                    let rows = sqlx::query_with(sql, args.into_postgres()?)
+                        .fetch_all(connection)
+                        .await?;
+                    rows.into_iter().map(Row::from).collect()
+                }
+                Self::Sqlite(connection) => {
+                    let rows = sqlx::query_with(sql, args.into_sqlite()?)
+                        .fetch_all(connection)
+                        .await?;
+                    rows.into_iter().map(Row::from).collect()
+                }
+            })
         })
     }
 
-    pub(crate) async fn fetch_optional(
-        self,
-        sql: SqlStr,
-        args: Args,
-    ) -> Result<Option<Row>, sqlx::Error> {
-        Ok(match self {
-            Self::Postgres(connection) => sqlx::query_with(sql, args.into_postgres()?)
-                .fetch_optional(connection)
-                .await?
-                .map(Row::from),
-            Self::Sqlite(connection) => sqlx::query_with(sql, args.into_sqlite()?)
-                .fetch_optional(connection)
-                .await?
-                .map(Row::from),
+    pub(crate) fn fetch_optional(self, sql: SqlStr, args: Args) -> Running<'a, Option<Row>> {
+        Box::pin(async move {
+            Ok(match self {
+                Self::Postgres(connection) => sqlx::query_with(sql, args.into_postgres()?)
+                    .fetch_optional(connection)
+                    .await?
+                    .map(Row::from),
+                Self::Sqlite(connection) => sqlx::query_with(sql, args.into_sqlite()?)
+                    .fetch_optional(connection)
+                    .await?
+                    .map(Row::from),
+            })
         })
     }
 }

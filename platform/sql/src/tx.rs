@@ -8,7 +8,7 @@ use crate::{
     Args, Engine, Error, Row,
     db::Store,
     metrics::{InUse, Kind},
-    statement::{self, Connection},
+    statement::{self, Connection, Running},
 };
 
 /// A transaction. Dropping it undoes it, before its connection serves anybody else.
@@ -126,12 +126,12 @@ impl Tx {
         let Self {
             transaction, store, ..
         } = self;
-        let commit = async {
+        let commit: Running<'_, _> = Box::pin(async {
             match transaction {
                 Transaction::Postgres(transaction) => transaction.commit().await,
                 Transaction::Sqlite(transaction) => transaction.commit().await,
             }
-        };
+        });
         store
             .measured(Kind::Commit, "COMMIT".into_sql_str(), commit)
             .await

@@ -142,7 +142,7 @@ impl Commands {
             return Err(conflict("the binding is not ready", "not_ready"));
         }
         let rule = Rule {
-            per: Duration::from_secs(60),
+            per: Duration::from_mins(1),
             count: self.config.advice_per_minute,
             burst: self.config.advice_per_minute,
         };

@@ -4,7 +4,11 @@
 //! transaction of its effects, by compare-and-set; whoever lost the partition without knowing is
 //! stopped there. Everything after the commit may be repeated, nothing before it counts.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscription};
 use kit::{Backoff, BoxError, CancellationToken, Clock, Ids};
@@ -72,7 +76,7 @@ impl Worker {
             match polled {
                 Poll::Assigned(partitions) => self.take_over(partitions, &mut owned).await?,
                 Poll::Records(records) if records.is_empty() => {
-                    self.write_marks(&mut owned).await?
+                    self.write_marks(&mut owned).await?;
                 }
                 Poll::Records(records) => self.store_batch(records, &mut owned, consumer).await?,
             }
@@ -100,9 +104,9 @@ impl Worker {
             kept
         });
         for partition in now {
-            if !owned.contains_key(&partition) {
-                let own = self.adopt(&partition).await?;
-                owned.insert(partition, own);
+            if let Entry::Vacant(place) = owned.entry(partition) {
+                let own = self.adopt(place.key()).await?;
+                place.insert(own);
             }
         }
         Ok(())

@@ -387,15 +387,12 @@ fn unpublished(row: &Row) -> Result<Unpublished, Error> {
     };
     let chat = ChatId(row.get("chat_id")?);
     let o: Option<i64> = row.get("o")?;
-    let (key, value) = match o {
-        Some(o) => {
-            let (kind, body): (String, String) = (row.get("kind")?, row.get("body")?);
-            (frames::chat_key(chat), frames::event(&kind, chat, o, &body))
-        }
-        None => {
-            let (key, payload): (Vec<u8>, Vec<u8>) = (row.get("key")?, row.get("payload")?);
-            (key.into(), payload.into())
-        }
+    let (key, value) = if let Some(o) = o {
+        let (kind, body): (String, String) = (row.get("kind")?, row.get("body")?);
+        (frames::chat_key(chat), frames::event(&kind, chat, o, &body))
+    } else {
+        let (key, payload): (Vec<u8>, Vec<u8>) = (row.get("key")?, row.get("payload")?);
+        (key.into(), payload.into())
     };
     Ok(Unpublished {
         n: row.get("n")?,

@@ -1,6 +1,7 @@
 //! The chat streams from outside: records in, events and answers out, on both engines.
 
-#![expect(clippy::large_futures, reason = "a test may be large")]
+#![expect(clippy::disallowed_methods, reason = "tests start their own tasks")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test is a failure")]
 
 mod harness;
 mod streams;

@@ -458,11 +458,11 @@ async fn a_reply_of_the_ai_is_checked_where_it_is_stored() {
         assert_eq!(world.texts(chat).await.len(), 3);
 
         let feed = world.records(&world.topics.ai_feed).await;
-        let fed: Vec<_> = feed
+        let triggers: Vec<_> = feed
             .iter()
             .map(|feed| feed["o"].as_i64().unwrap())
             .collect();
-        assert_eq!(fed, [asked.o, asked.o + 1, newer.o]);
+        assert_eq!(triggers, [asked.o, asked.o + 1, newer.o]);
         world.stop().await;
     }
 }

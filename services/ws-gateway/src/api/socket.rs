@@ -231,6 +231,12 @@ impl Session for Talk {
         self.sending.flush(&self.gateway).await;
     }
 
+    fn refused(&mut self, command: &Command) {
+        if &*command.name == "msg.send" {
+            self.sending.refused(&self.link, command);
+        }
+    }
+
     async fn tend(&mut self) -> Option<Duration> {
         let has_holes = !self.link.holes.lock().is_empty() && Box::pin(self.heal()).await;
         let expiry = self.sending.expire(&self.gateway);

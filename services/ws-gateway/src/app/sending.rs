@@ -3,7 +3,7 @@
 //! Authorisation is not asked here: `message` decides it in the commit, where it is exact.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::AcqRel},
@@ -20,7 +20,7 @@ use contracts::{
 use eventlog::{Record, submit::Submitter};
 use kit::{Code, Fault};
 use parking_lot::Mutex;
-use realtime::{Command, Socket};
+use realtime::{Close, Command, Socket};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -32,6 +32,8 @@ use crate::metrics;
 
 /// Sends of one connection that may wait for their answers; then its client is not read.
 const MAX_UNANSWERED: usize = 32;
+/// Chats of one connection that may wait for a send to come again; whoever has more has to come back.
+const MAX_HELD: usize = 256;
 /// How long a send waits for its answer.
 const TIMEOUT: Duration = Submitter::<Waiter, SendResult>::TIMEOUT;
 
@@ -79,22 +81,25 @@ pub(crate) struct Sending {
     /// Made with the first send: most connections never send.
     permits: Option<Arc<Semaphore>>,
     unanswered: VecDeque<(ChatId, Arc<Unanswered>)>,
-    batch: Vec<(ChatId, Record)>,
-    /// Chats to which a send failed: a later one must not overtake it.
-    broken: Vec<ChatId>,
+    batch: Vec<Record>,
+    /// The first send to a chat that was not taken. Until it comes again, no later one may overtake it.
+    held: HashMap<ChatId, Key>,
 }
 
 impl Sending {
     /// Takes a `msg.send` up; [`Sending::flush`] appends it.
     pub(crate) async fn take(&mut self, gateway: &Gateway, link: &Link, command: &Command) {
-        let content = match self.check(command) {
+        let content = match check(command) {
             Ok(content) => content,
             Err(fault) => return link.socket.reply::<()>(command.id, Err(fault)),
         };
         let permit = self.permit(gateway).await;
-        // A send before this one may have failed while it waited.
-        if self.broken.contains(&content.chat) {
-            return link.socket.reply::<()>(command.id, Err(overtaking()));
+        // Asked after the wait: a send before this one may have failed meanwhile.
+        if let Some(key) = self.held.get(&content.chat) {
+            if *key != content.key {
+                return link.socket.reply::<()>(command.id, Err(overtaking()));
+            }
+            self.held.remove(&content.chat);
         }
         let waiter = (link.user, content.key);
         let unanswered = Arc::new(Unanswered {
@@ -116,16 +121,15 @@ impl Sending {
             from_run: content.from_run,
             ai: None,
         });
-        self.batch.push((content.chat, Record { key, value }));
+        self.batch.push(Record { key, value });
     }
 
-    fn check(&self, command: &Command) -> Result<Content, Fault> {
-        let content: Content = command.content()?;
-        pipeline::check_text(&content.text)?;
-        if self.broken.contains(&content.chat) {
-            Err(overtaking())
-        } else {
-            Ok(content)
+    /// A `msg.send` was refused before it came here; those behind it must not overtake it.
+    pub(crate) fn refused(&mut self, link: &Link, command: &Command) {
+        let Ok(content) = check(command) else { return };
+        self.held.entry(content.chat).or_insert(content.key);
+        if self.held.len() > MAX_HELD {
+            link.socket.close(Close::TOO_SLOW);
         }
     }
 
@@ -153,12 +157,13 @@ impl Sending {
     }
 
     /// Appends what was taken up, in order. When that fails, nothing later goes to those chats before
-    /// the client has come back and sent it again.
+    /// the client has sent it again.
     pub(crate) async fn flush(&mut self, gateway: &Gateway) {
         if self.batch.is_empty() {
             return;
         }
-        let (chats, records): (Vec<_>, Vec<_>) = self.batch.drain(..).unzip();
+        let records: Vec<_> = self.batch.drain(..).collect();
+        let first = self.unanswered.len().saturating_sub(records.len());
         let append = gateway.log.append(&gateway.names.message_persist, records);
         let failure: Fault = match tokio::time::timeout(TIMEOUT, append).await {
             Ok(Ok(())) => return,
@@ -170,14 +175,11 @@ impl Sending {
         };
         failure.report("socket");
         metrics::append_failed();
-        let first = self.unanswered.len().saturating_sub(chats.len());
         for (chat, unanswered) in self.unanswered.drain(first..) {
             gateway.topics.forget(chat, &unanswered);
+            self.held.entry(chat).or_insert(unanswered.waiter.1);
             unanswered.answer(Err(Fault::new(Code::Unavailable, failure.public())));
         }
-        self.broken.extend(chats);
-        self.broken.sort_unstable();
-        self.broken.dedup();
     }
 
     /// Gives up on those whose time is over; says when the next one's is.
@@ -208,8 +210,13 @@ impl Sending {
     }
 }
 
+fn check(command: &Command) -> Result<Content, Fault> {
+    let content: Content = command.content()?;
+    pipeline::check_text(&content.text)?;
+    Ok(content)
+}
+
 fn overtaking() -> Fault {
-    let text =
-        "an earlier message to this chat could not be taken; connect again and repeat it first";
+    let text = "an earlier message to this chat was not taken; repeat it first, or connect again";
     Fault::new(Code::Unavailable, text)
 }
