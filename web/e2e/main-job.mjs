@@ -90,6 +90,7 @@ await job.step('the page of a stranger is accessible', async () => {
   await screenshot(ann.page, '01-login');
 });
 
+// row:A01
 await job.step('two people register', async () => {
   await Promise.all([register(ann), register(bob)]);
 });
@@ -106,6 +107,7 @@ await job.step('a person is found by their exact name, and the chat appears at t
   await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
 });
 
+// row:C22, guarantee:G13
 await job.step('a message to somebody who looks elsewhere counts as unread until it is read', async () => {
   await write(ann.page, 'Hello Bob');
   await shown(ann.page, 'Hello Bob');
@@ -116,6 +118,7 @@ await job.step('a message to somebody who looks elsewhere counts as unread until
   await message(ann.page, 'Hello Bob').locator('[data-tick=read]').waitFor();
 });
 
+// row:C02
 await job.step('they talk live both ways', async () => {
   await say(bob, ann, 'Hello Ann');
   await say(ann, bob, 'Shall we meet tomorrow?');
@@ -129,6 +132,7 @@ await job.step('they talk live both ways', async () => {
   await screenshot(ann.page, '02-chat');
 });
 
+// row:E35
 await job.step('one lets the AI answer, and both see that', async () => {
   await bind(bob.page, 'autoreply');
   check(await at(bob.page, 'release-approval').isChecked(), 'approval is not the first choice');
@@ -161,6 +165,7 @@ await job.step('a message yields a draft that nobody else sees; a newer message 
   await screenshot(bob.page, '04-draft');
 });
 
+// row:E18, row:E19
 await job.step('the approved draft is an AI reply, labelled in words for both', async () => {
   const text = await at(bob.page, 'draft-text').textContent();
   await at(bob.page, 'draft-approve').click();
@@ -202,6 +207,7 @@ await job.step('switched off, it is gone for both', async () => {
   await at(ann.page, 'assistant-banner').waitFor({ state: 'detached' });
 });
 
+// row:E13, row:E15, row:G31
 await job.step('advice grows on two tabs of the one who asked, and only there', async () => {
   await bind(ann.page, 'advice');
   await at(ann.page, 'assistant-close').click();
@@ -252,6 +258,7 @@ await job.step('advice is discarded with Esc', async () => {
   await at(ann.page, 'advice-card').waitFor({ state: 'detached' });
 });
 
+// row:D06
 await job.step('when the tab that holds the socket closes, the other one goes on', async () => {
   const first = ann.page;
   ann.page = annTwo;
@@ -261,6 +268,7 @@ await job.step('when the tab that holds the socket closes, the other one goes on
   await say(ann, bob, 'In the other tab');
 });
 
+// row:C21, guarantee:G8
 await job.step('a reload in the middle of a conversation and of sending loses nothing', async () => {
   const expected = [];
   for (let n = 1; n <= 4; n += 1) {
@@ -276,6 +284,7 @@ await job.step('a reload in the middle of a conversation and of sending loses no
   }
 });
 
+// guarantee:G2
 await job.step('a message that the server never got is sent after the reload, once', async () => {
   await ann.page.routeWebSocket(/\/ws\/v1$/, (socket) => {
     const server = socket.connectToServer();

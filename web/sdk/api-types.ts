@@ -52,6 +52,7 @@ export interface Via {
   run: Id;
   model?: string;
   approved_by?: Id;
+  /** Left out where nobody can know. */
   edited?: boolean;
 }
 

@@ -64,12 +64,13 @@ export class Assistant {
     this.#host.set({ ...state, settings: step.withEntry(state.settings, chat, stored) });
   }
 
-  /** The card appears with the answer; its text comes over the socket. */
-  async ask(chat: Id, hint: string | undefined): Promise<void> {
+  /** Answers the run. Its card appears with the answer; its text comes over the socket. */
+  async ask(chat: Id, hint: string | undefined): Promise<Id> {
     const { api, makeKey, runs } = this.#host;
     const { run } = await api.askAdvice(chat, makeKey(), hint);
     const created_at = new Date().toISOString();
     runs.take({ run, chat, kind: 'advice', state: 'queued', trigger_o: 0, created_at });
+    return run;
   }
 
   async cancel(run: Id): Promise<void> {
@@ -80,7 +81,7 @@ export class Assistant {
     this.#host.runs.take(await this.#host.api.discard(run));
   }
 
-  /** Answers `superseded` when newer messages made the draft stale; the newer draft is in the state then. */
+  /** Answers `superseded` when newer messages made the draft stale; the newer draft is in the state then, or comes as an event. */
   async approve(draft: RunView, text: string | undefined): Promise<'sent' | 'superseded'> {
     const { api, runs } = this.#host;
     try {
@@ -90,24 +91,8 @@ export class Assistant {
       if (!(error instanceof ApiError) || error.code !== 'superseded') throw error;
       const { growing: _, ...old } = draft;
       runs.take({ ...old, state: 'superseded' });
-      const newer = runOf(error.detail);
-      if (newer !== null) runs.take(newer);
-      else runs.join(await api.openRuns());
+      runs.join(await api.openRuns().catch(() => []));
       return 'superseded';
     }
   }
-}
-
-/** A problem's `detail` that holds a run, as an object or as its JSON. */
-function runOf(detail: unknown): Run | null {
-  let value = detail;
-  if (typeof detail === 'string') {
-    try {
-      value = JSON.parse(detail);
-    } catch {
-      return null;
-    }
-  }
-  const isRun = typeof value === 'object' && value !== null && 'run' in value && 'state' in value && 'text' in value;
-  return isRun ? (value as Run) : null;
 }

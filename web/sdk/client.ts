@@ -7,6 +7,7 @@
 import { Api } from './api';
 import type { ChatView, History, Id, Marks, Message, Run, SendRequest, Stored, User } from './api-types';
 import { Assistant } from './assistant';
+import { retryDelay } from './backoff';
 import type { Environment } from './environment';
 import { type DurableEvent, type EventContents, isDurable, type ServerEvent, streamOf } from './frames';
 import { Hub } from './hub';
@@ -34,6 +35,8 @@ export class Messenger {
   readonly #hearers = new Set<(message: Message) => void>();
   readonly #refreshing = new Map<Id, 'once' | 'again'>();
   readonly #paging = new Set<Id>();
+  /** Counts the readings of everything; only the newest one goes on trying. */
+  #rereads = 0;
   #state: State;
 
   constructor(env: Environment, sessions: SessionKeeper, me: User, device: string) {
@@ -98,6 +101,7 @@ export class Messenger {
   }
 
   close(): void {
+    this.#rereads += 1;
     this.#hub.close();
     this.#streams.close();
     this.#listeners.clear();
@@ -191,7 +195,9 @@ export class Messenger {
   }
 
   /** What has no stream of its own is read over HTTP whenever a socket is ready. */
-  async #reread(): Promise<void> {
+  async #reread(attempt = 0): Promise<void> {
+    this.#rereads += 1;
+    const turn = this.#rereads;
     try {
       const [chats, runs] = await Promise.all([this.api.chats(), this.api.openRuns()]);
       let state: State = { ...this.#state, loaded: true };
@@ -204,10 +210,14 @@ export class Messenger {
       const unread = chats.filter((chat) => chat.unread > 0).slice(0, MOST_MARKED_AT_START);
       for (const chat of unread) this.#hub.mark(chat.id, chat.seq, chat.read);
     } catch {
-      // The server is away or busy; the next `ready`, or a hint, reads again.
-      this.#env.clock.setTimeout(() => {
-        if (!this.#state.loaded && this.#hub.isLive()) void this.#reread();
-      }, 2_000);
+      // The server is away or busy. It is asked again, unless a newer socket does so or there is none.
+      const { clock, random } = this.#env;
+      clock.setTimeout(
+        () => {
+          if (turn === this.#rereads && this.#hub.isLive()) void this.#reread(attempt + 1);
+        },
+        retryDelay(attempt, random),
+      );
     }
   }
 

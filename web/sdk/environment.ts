@@ -38,6 +38,8 @@ export interface Lifecycle {
   watch(listener: (event: LifecycleEvent) => void): () => void;
 }
 
+export type Memory = Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
+
 export interface Environment {
   clock: Clock;
   /** A number from 0 (inclusive) to 1 (exclusive). */
@@ -48,6 +50,8 @@ export interface Environment {
   locks: Locks;
   lifecycle: Lifecycle;
   outbox: OutboxStore;
+  /** Outlives the page; all tabs see the same. */
+  memory: Memory;
 }
 
 /** Waits on the injected clock. */
@@ -118,5 +122,6 @@ export async function browserEnvironment(): Promise<Environment> {
     locks: shared ? browserLocks : lonelyLocks,
     lifecycle: browserLifecycle,
     outbox: journaled(await openOutboxStore().catch(() => memoryOutboxStore()), window.localStorage),
+    memory: window.localStorage,
   };
 }

@@ -7,7 +7,7 @@ export { CommandError, type Status } from './connection';
 export { browserEnvironment, type Environment } from './environment';
 export type { OutboxItem } from './outbox';
 export { ApiError } from './problem';
-export { isFinal, type RunView } from './runs';
+export { isDelayed, isFinal, type RunView } from './runs';
 export { hasEnded, SessionKeeper } from './session';
 export type { State } from './state';
 export { EMPTY_TIMELINE, type Timeline } from './timeline';

@@ -20,18 +20,23 @@ export interface RunView extends Run {
 const FINAL: ReadonlySet<RunState> = new Set(['done', 'failed', 'cancelled', 'superseded', 'blocked']);
 export const isFinal = (state: RunState): boolean => FINAL.has(state);
 
-/** How far along a state is; an older answer of HTTP must not take back what an event has told. */
-const STEP: Record<RunState, number> = {
+const RANK: Record<RunState, number> = {
   queued: 0,
   running: 1,
-  held: 2,
-  sending: 3,
-  done: 4,
-  failed: 4,
-  cancelled: 4,
-  superseded: 4,
-  blocked: 4,
+  held: 3,
+  sending: 4,
+  done: 5,
+  failed: 5,
+  cancelled: 5,
+  superseded: 5,
+  blocked: 5,
 };
+
+/** A reply that waits for its moment; it can still be stopped, and its owner can make it a draft. */
+export const isDelayed = ({ state, why }: Run): boolean => state === 'sending' && why === 'delay';
+
+/** How far along a run is; an older answer of HTTP must not take back what an event has told. */
+const rankOf = (run: Run): number => (isDelayed(run) ? 2 : RANK[run.state]);
 
 interface Pieces {
   n: number;
@@ -61,8 +66,8 @@ export class RunBook {
   /** A run as the server tells it, by event or by HTTP. */
   take(run: Run): void {
     const known = this.#runs.get(run.run);
-    if (known !== undefined && STEP[run.state] < STEP[known.state]) return;
-    const settled = run.state === 'held' || isFinal(run.state);
+    if (known !== undefined && rankOf(run) < rankOf(known)) return;
+    const settled = rankOf(run) > RANK.running;
     if (settled) this.#pieces.delete(run.run);
     this.#put({ ...run, growing: (settled ? run.text : undefined) ?? known?.growing ?? run.text ?? '' });
   }
@@ -77,7 +82,7 @@ export class RunBook {
 
   delta({ run, chat, n, text }: Delta): void {
     const known = this.#runs.get(run);
-    if (known !== undefined && STEP[known.state] > STEP.running) return;
+    if (known !== undefined && rankOf(known) > RANK.running) return;
     const pieces = this.#piecesOf(run);
     if (n <= pieces.n) return;
     if (n === pieces.n + 1 && !pieces.holed) {
@@ -92,7 +97,7 @@ export class RunBook {
 
   snap({ run, chat, n, text }: Delta): void {
     const known = this.#runs.get(run);
-    if (known !== undefined && STEP[known.state] > STEP.running) return;
+    if (known !== undefined && rankOf(known) > RANK.running) return;
     const pieces = this.#piecesOf(run);
     if (n < pieces.n) return;
     pieces.n = n;

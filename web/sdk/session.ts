@@ -1,16 +1,21 @@
 /**
  * The access token of this login: kept in memory, renewed by the cookie, shared by the tabs of a browser.
  *
- * Rotation happens inside a lock, so that two tabs never present the same refresh token at once, and a tab that waited for the
- * lock takes the token that the other one got.
+ * Whatever changes the cookie happens inside a lock, so that two tabs never present the same refresh token at once, a tab that
+ * waited for the lock takes the token that the other one got, and a late logout never ends a newer login.
  */
 
 import type { Session, User } from './api-types';
-import type { Channel, Environment } from './environment';
+import { retryDelay } from './backoff';
+import type { Channel, Environment, Timer } from './environment';
 import { ApiError, readAnswer } from './problem';
 
 /** A token is renewed this long before it ends. */
 export const RENEW_BEFORE_MS = 90_000;
+
+const LOCK = 'messenger:refresh';
+/** Stands from the moment of a logout until the server has heard of it, or somebody signs in. */
+const LOGGED_OUT = 'messenger.logged-out';
 
 interface Held {
   session: Session;
@@ -30,11 +35,18 @@ export class SessionKeeper {
   readonly #listeners = new Set<(session: Session | null) => void>();
   #held: Held | null = null;
   #renewal: Promise<Session> | null = null;
+  #logout: Promise<void> | null = null;
+  #logoutTimer: Timer = null;
+  #closed = false;
+  readonly #unwatch: () => void;
 
   constructor(env: Environment) {
     this.#env = env;
     this.#channel = env.openChannel('messenger:session');
     this.#channel.onmessage = (message) => this.#heard(message as SharedNotice);
+    this.#unwatch = env.lifecycle.watch((event) => {
+      if (event === 'online' && this.#isLoggedOut()) void this.#tellLogout();
+    });
   }
 
   get session(): Session | null {
@@ -72,23 +84,22 @@ export class SessionKeeper {
   }
 
   register(fields: { username: string; email: string; password: string; device: string }): Promise<Session> {
-    return this.#open('/api/register', fields);
+    return this.#enter('/api/register', fields);
   }
 
   login(fields: { login: string; password: string; device: string }): Promise<Session> {
-    return this.#open('/api/login', fields);
+    return this.#enter('/api/login', fields);
   }
 
-  /** Ends the login at the server, then here and in the other tabs. A server that cannot be reached keeps nobody signed in here. */
+  /**
+   * Ends the login here and in the other tabs at once, then at the server. While the server has not heard of it, the cookie that is
+   * still there is not used, and the server is told again: soon, when the network is back, and by the next page.
+   */
   async logout(): Promise<void> {
     const token = this.session?.access_token;
-    try {
-      if (token !== undefined) {
-        await this.#env.fetch('/api/logout', { method: 'POST', headers: { authorization: `Bearer ${token}` } });
-      }
-    } finally {
-      this.end();
-    }
+    this.#env.memory.setItem(LOGGED_OUT, 'yes');
+    this.end();
+    await this.#tellLogout(token);
   }
 
   /** The login is over. */
@@ -99,17 +110,23 @@ export class SessionKeeper {
   }
 
   close(): void {
+    this.#closed = true;
+    this.#unwatch();
+    this.#env.clock.clearTimeout(this.#logoutTimer);
     this.#listeners.clear();
     this.#channel.close();
   }
 
   async #renewInTurn(): Promise<Session> {
     const before = this.session?.access_token;
-    return this.#env.locks.hold('messenger:refresh', async () => {
+    return this.#env.locks.hold(LOCK, async () => {
       const { session } = this;
       if (session !== null && session.access_token !== before) return session;
       try {
-        return await this.#open('/api/refresh', {});
+        this.#refuseLoggedOut();
+        const held = await this.#ask('/api/refresh', {});
+        this.#refuseLoggedOut();
+        return this.#accept(held);
       } catch (error) {
         if (hasEnded(error)) this.end();
         throw error;
@@ -117,7 +134,52 @@ export class SessionKeeper {
     });
   }
 
-  async #open(path: string, body: object): Promise<Session> {
+  #enter(path: string, fields: object): Promise<Session> {
+    return this.#env.locks.hold(LOCK, async () => {
+      const held = await this.#ask(path, fields);
+      this.#env.memory.removeItem(LOGGED_OUT);
+      return this.#accept(held);
+    });
+  }
+
+  #isLoggedOut(): boolean {
+    return this.#env.memory.getItem(LOGGED_OUT) !== null;
+  }
+
+  #refuseLoggedOut(): void {
+    if (!this.#isLoggedOut()) return;
+    void this.#tellLogout();
+    throw new ApiError(401, 'logged_out', undefined, undefined);
+  }
+
+  /** Tells the server of a logout until it has heard; one attempt at a time. */
+  #tellLogout(token?: string, attempt = 0): Promise<void> {
+    this.#env.clock.clearTimeout(this.#logoutTimer);
+    this.#logout ??= this.#env.locks
+      .hold(LOCK, () => this.#tellLogoutOnce(token))
+      .finally(() => {
+        this.#logout = null;
+        if (this.#closed || !this.#isLoggedOut()) return;
+        const { clock, random } = this.#env;
+        this.#logoutTimer = clock.setTimeout(() => this.#tellLogout(token, attempt + 1), retryDelay(attempt, random));
+      });
+    return this.#logout;
+  }
+
+  async #tellLogoutOnce(token: string | undefined): Promise<void> {
+    if (!this.#isLoggedOut()) return;
+    const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    try {
+      const request: RequestInit = { method: 'POST', headers, credentials: 'same-origin', keepalive: true };
+      const { ok, status } = await this.#env.fetch('/api/logout', request);
+      // 401: the server knows of no login, neither by the token nor by the cookie.
+      if (ok || status === 401) this.#env.memory.removeItem(LOGGED_OUT);
+    } catch {
+      // The server is away.
+    }
+  }
+
+  async #ask(path: string, body: object): Promise<Held> {
     const sentAt = this.#env.clock.now();
     const { value, date } = await readAnswer<Session>(() =>
       this.#env.fetch(path, {
@@ -129,10 +191,13 @@ export class SessionKeeper {
     );
     // The local clock may be wrong: what counts is how long the token lives from the server's own time on.
     const lifetime = Date.parse(value.expires_at) - (date ?? sentAt);
-    const endsAt = sentAt + lifetime;
-    this.#set({ session: value, endsAt });
-    this.#channel.post({ kind: 'session', session: value, endsAt } satisfies SharedNotice);
-    return value;
+    return { session: value, endsAt: sentAt + lifetime };
+  }
+
+  #accept(held: Held): Session {
+    this.#set(held);
+    this.#channel.post({ kind: 'session', ...held } satisfies SharedNotice);
+    return held.session;
   }
 
   #heard(notice: SharedNotice): void {

@@ -89,13 +89,13 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
                     all += usize::from(!is_suite);
                     let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
                     let mut body = lines.clone().take_while(|line| *line != end);
-                    let test = Test {
+                    let found = Test {
                         name: format!("{}::{name}", module(&file.path)),
                         is_outside,
                         is_on_both: is_scenario
                             || body.any(|line| line.contains("both(") || line.contains("worlds(")),
                     };
-                    named.push((test, ids(&docs).collect()));
+                    named.push((found, ids(&docs).collect()));
                 }
             }
             docs.clear();

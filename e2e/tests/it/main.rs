@@ -27,6 +27,7 @@ macro_rules! scenarios {
 }
 
 mod accounts;
+mod agreement;
 mod assistant;
 mod checker;
 mod child;
@@ -39,3 +40,4 @@ mod secrecy;
 mod sockets;
 mod stops;
 mod tidy;
+mod topics;

@@ -21,7 +21,7 @@ async fn world() -> (World, Proxy) {
     let proxy = Proxy::start(place.to_owned()).await;
     let through = proxy.address.to_string();
     let world = World::with(Engine::Postgres, |config| {
-        config.sql = config.sql.replacen(place, &through, 1)
+        config.sql = config.sql.replacen(place, &through, 1);
     })
     .await;
     (world, proxy)

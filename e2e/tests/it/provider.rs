@@ -11,7 +11,7 @@ async fn world(engine: Engine, provider: &Provider) -> World {
         config.ai.provider = serde_json::from_value(json!("chat_completions")).unwrap();
         config.ai.base_url = url;
         config.ai.api_key = Some("the-key-of-the-test".into());
-        config.ai.model = "some-model".to_owned();
+        "some-model".clone_into(&mut config.ai.model);
         config.ws_gateway.commands_per_10s = 1_000_000;
         config.ws_gateway.command_burst = 1_000_000;
     })

@@ -17,7 +17,13 @@ async fn live(server: std::net::SocketAddr) -> Vec<String> {
         Person::register_at(server, "bob").await,
     );
     let other = ann.another_device().await;
-    let mut secrets = vec![WORD.to_owned(), API_KEY.to_owned(), e2e::SECRET.to_owned()];
+    let mut secrets = vec![
+        WORD.to_owned(),
+        "@example.org".to_owned(),
+        ann.name.clone(),
+        API_KEY.to_owned(),
+        e2e::SECRET.to_owned(),
+    ];
     let wrong = format!("wrong {}", key());
     let login = json!({ "login": ann.name, "password": wrong });
     ann.post("/api/login", login).await;
@@ -56,7 +62,13 @@ async fn live(server: std::net::SocketAddr) -> Vec<String> {
     }
     secrets.extend([wrong, password]);
 
-    let chat = ann.chat_with(&bob).await;
+    talk(server, &ann, &bob).await;
+    secrets
+}
+
+/// Everything that can be done with a text.
+async fn talk(server: std::net::SocketAddr, ann: &Person, bob: &Person) {
+    let chat = ann.chat_with(bob).await;
     let mut socket = bob.connect().await;
     socket.watch(&chat).await;
     socket.say(&chat, &format!("a {WORD} on a socket")).await;
@@ -123,7 +135,6 @@ async fn live(server: std::net::SocketAddr) -> Vec<String> {
     .await
     .ok();
     eventually("the reply", async || bob.history(&chat).await.len() == 4).await;
-    secrets
 }
 
 scenarios! {
@@ -133,7 +144,7 @@ scenarios! {
         let folder = tempfile::tempdir().unwrap();
         let url = provider.url.clone();
         let addresses = Child::prepare(engine, folder.path(), |config| {
-            config.log_filter = "trace".to_owned();
+            "trace".clone_into(&mut config.log_filter);
             config.ai.provider = serde_json::from_value(json!("chat_completions")).unwrap();
             config.ai.base_url = url;
         }).await;

@@ -86,12 +86,11 @@ fn check_and_config_print_no_secret() {
 fn a_printed_configuration_can_be_read_again() {
     let here = Installation::new();
     let printed = here.prints(&["config"]);
-    let without_secrets: String = printed
+    let without_secrets: Vec<_> = printed
         .lines()
         .filter(|line| !line.ends_with(" = \"\""))
-        .map(|line| format!("{line}\n"))
         .collect();
-    std::fs::write(here.path("own.toml"), without_secrets).unwrap();
+    std::fs::write(here.path("own.toml"), without_secrets.join("\n")).unwrap();
     assert_eq!(here.prints(&["config", "--config", "own.toml"]), printed);
 }
 

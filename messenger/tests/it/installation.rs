@@ -114,36 +114,33 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         let (sender, lines) = mpsc::channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut this = Self {
+            child: command.spawn().unwrap(),
+            lines,
+            log: Vec::new(),
+            public: String::new(),
+            private: String::new(),
+        };
+        let output = BufReader::new(this.child.stdout.take().unwrap());
         std::thread::spawn(move || {
             output
                 .lines()
                 .map_while(Result::ok)
                 .try_for_each(|line| sender.send(line))
         });
-        let mut log = Vec::new();
-        loop {
-            let line = lines.recv_timeout(PATIENCE).expect("it serves");
-            log.push(line);
-            let record: Value = serde_json::from_str(log.last().unwrap()).unwrap_or_default();
+        while this.private.is_empty() {
+            let line = this.lines.recv_timeout(PATIENCE).expect("it serves");
+            let record: Value = serde_json::from_str(&line).unwrap_or_default();
             if let (Some(public), Some(private)) =
                 (record["public"].as_str(), record["private"].as_str())
             {
-                return Self {
-                    child,
-                    lines,
-                    public: public.to_owned(),
-                    private: private.to_owned(),
-                    log,
-                };
+                (this.public, this.private) = (public.to_owned(), private.to_owned());
             }
+            this.log.push(line);
         }
+        this
     }
 
     pub(crate) fn public(&self) -> &str {
@@ -171,13 +168,13 @@ impl Running {
     /// Sends a JSON body to the public listener, in the name of whom `token` belongs to.
     pub(crate) fn post(&self, path: &str, body: &Value, token: Option<&str>) -> Answer {
         let body = body.to_string();
-        let mut head = format!(
-            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}",
+        let bearer = token.map_or_else(String::new, |token| {
+            format!("\r\nAuthorization: Bearer {token}")
+        });
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}{bearer}",
             body.len()
         );
-        if let Some(token) = token {
-            head.push_str(&format!("\r\nAuthorization: Bearer {token}"));
-        }
         let (status, text) = exchange(&self.public, &head, &body);
         Answer { status, text }
     }

@@ -60,3 +60,41 @@ fn an_empty_folder_and_a_used_one_both_start() {
         assert!(running.stop().0.success());
     }
 }
+
+/// row:C26: as many workers store messages as the well-known variable says.
+#[test]
+fn the_configured_number_of_workers_runs() {
+    for (variables, workers) in [
+        (&[][..], "message_persist_workers 1\n"),
+        (
+            &[("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "3")],
+            "message_persist_workers 3\n",
+        ),
+    ] {
+        let here = Installation::new();
+        let running = here.run_with(variables);
+        let (_, metrics) = running.private_get("/metrics");
+        assert!(metrics.contains(workers), "{workers}{metrics}");
+    }
+}
+
+/// row:G23: the id of a request is in its answer and in the log, the client's own or one of ours.
+#[test]
+fn a_request_is_found_in_the_log_by_its_id() {
+    let here = Installation::new();
+    let running = here.run_with(&[("MESSENGER_LOG_FILTER", "info,kit=debug")]);
+    let answer = running.post("/api/login", &serde_json::json!({}), None);
+    let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+    assert!(
+        answer.text.contains(&format!("x-request-id: {id}")),
+        "{}",
+        answer.text
+    );
+    let (_, _, log) = running.stop();
+    let lines: Vec<_> = log.iter().filter(|line| line.contains(&id)).collect();
+    assert!(!lines.is_empty(), "{id}: {log:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("/api/login")),
+        "{lines:?}"
+    );
+}

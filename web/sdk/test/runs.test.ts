@@ -32,6 +32,31 @@ function book() {
   return { book: made, followed, clock, growing: () => runs.get('r')?.growing, state: () => runs.get('r')?.state };
 }
 
+describe('a reply that waits for its moment', () => {
+  const delayed: Run = { ...run('sending', 'See you'), why: 'delay' };
+
+  test('becomes_a_draft_when_its_owner_wants_to_approve', () => {
+    const { book: runs, state, growing } = book();
+    runs.take(delayed);
+    expect(growing()).toBe('See you');
+    runs.take({ ...run('held', 'See you'), why: 'approval' });
+    expect(state()).toBe('held');
+    runs.take(delayed);
+    expect(state()).toBe('held');
+  });
+
+  test('is_no_draft_any_more_once_it_was_let_go', () => {
+    const { book: runs, state } = book();
+    runs.take(delayed);
+    runs.take(run('sending', 'See you'));
+    runs.take(run('held', 'See you'));
+    runs.take(delayed);
+    expect(state()).toBe('sending');
+    runs.take(run('done', 'See you'));
+    expect(state()).toBe('done');
+  });
+});
+
 describe('a text that is being written', () => {
   test('grows_by_contiguous_pieces_and_ignores_repeated_ones', () => {
     const { book: runs, growing } = book();
@@ -134,12 +159,33 @@ test('a_stale_draft_that_is_approved_makes_room_for_the_newer_one', async () => 
   expect(taken.at(-1)).toEqual(newer);
 });
 
-test('a_stale_draft_takes_the_newer_one_from_the_answer_when_it_is_there', async () => {
+test('a_stale_draft_is_stale_even_when_the_newer_one_cannot_be_read_now', async () => {
   const { book: runs, state } = book();
-  const detail = JSON.stringify({ ...run('held', 'A newer draft'), run: 'newer' });
-  const api = { approve: () => Promise.reject(new ApiError(409, 'superseded', detail, undefined)) } as unknown as Api;
+  const api = {
+    approve: () => Promise.reject(new ApiError(409, 'superseded', 'the newer draft is there: Hello', undefined)),
+    openRuns: () => Promise.reject(new ApiError(503, 'unavailable', undefined, undefined)),
+  } as unknown as Api;
   const host = { api, makeKey: () => 'k', runs, state: () => initialState('ann'), set: () => {} };
   runs.take(run('held', 'A draft'));
-  await new Assistant(host).approve({ ...run('held', 'A draft'), growing: 'A draft' }, undefined);
-  expect(state()).toBe('superseded');
+  const outcome = await new Assistant(host).approve({ ...run('held', 'A draft'), growing: 'A draft' }, undefined);
+  expect([outcome, state()]).toEqual(['superseded', 'superseded']);
+});
+
+test('what_has_no_stream_is_read_again_after_every_reconnection_until_it_could_be_read', async () => {
+  const world = new World();
+  world.server.addChat('x');
+  const tab = await world.tab();
+  expect(tab.messenger.getState().loaded).toBe(true);
+  world.server.runs = [run('held', 'A draft')];
+  world.server.apiStatus = 503;
+  world.server.live[0]?.cut(4001);
+  await world.clock.advance(5_000);
+  expect(tab.messenger.getState().status.kind).toBe('live');
+  expect(tab.messenger.getState().runs.size).toBe(0);
+  world.server.apiStatus = 200;
+  await world.clock.advance(30_000);
+  expect(tab.messenger.getState().runs.get('r')?.growing).toBe('A draft');
+  const reads = world.server.requests.length;
+  await world.clock.advance(30_000);
+  expect(world.server.requests.length).toBe(reads);
 });

@@ -22,6 +22,7 @@ describe('live events', () => {
     expect(texts(tab, 'x')).toEqual(['first', 'second']);
   });
 
+  // guarantee:G9
   test('an_event_that_comes_twice_is_shown_once', async () => {
     world.server.say('x', OTHER, 'second');
     const [socket] = world.server.live;

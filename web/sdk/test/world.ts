@@ -5,7 +5,7 @@
 
 import type { ChatView, History, Message, Run, Stored } from '../api-types';
 import { Messenger } from '../client';
-import type { Channel, Clock, Environment, LifecycleEvent, Locks, Socket, Timer } from '../environment';
+import type { Channel, Clock, Environment, LifecycleEvent, Locks, Memory, Socket, Timer } from '../environment';
 import type { DurableEvent, ServerEvent } from '../frames';
 import type { OutboxStore } from '../outbox';
 import { SessionKeeper } from '../session';
@@ -95,6 +95,15 @@ export class TestBus {
   }
 }
 
+export function testMemory(): Memory {
+  const kept = new Map<string, string>();
+  return {
+    getItem: (key) => kept.get(key) ?? null,
+    setItem: (key, value) => void kept.set(key, value),
+    removeItem: (key) => void kept.delete(key),
+  };
+}
+
 export const ME = 'ann';
 export const OTHER = 'bob';
 
@@ -160,6 +169,11 @@ export class TestServer {
   tokens = 0;
   tokenLifetimeMs = 15 * 60_000;
   refreshStatus = 200;
+  logoutStatus = 204;
+  /** The status of everything but the login. */
+  apiStatus = 200;
+  /** The browser's refresh cookie: whether the login that it stands for lives. */
+  cookie = true;
 
   constructor(readonly clock: TestClock) {}
 
@@ -264,14 +278,20 @@ export class TestServer {
     if (!this.reachable) throw new TypeError('network');
     const json = (value: unknown, status = 200) =>
       new Response(JSON.stringify(value), { status, headers: { date: new Date(this.clock.now()).toUTCString() } });
-    if (url.pathname === '/api/refresh') {
-      if (this.refreshStatus !== 200)
-        return json({ status: this.refreshStatus, code: 'unauthorized' }, this.refreshStatus);
+    if (url.pathname === '/api/logout') {
+      if (this.logoutStatus === 204) this.cookie &&= init?.credentials !== 'same-origin';
+      return this.logoutStatus === 204 ? new Response(null, { status: 204 }) : json({}, this.logoutStatus);
+    }
+    if (url.pathname === '/api/login') this.cookie = true;
+    if (url.pathname === '/api/refresh' || url.pathname === '/api/login') {
+      const status = this.cookie ? this.refreshStatus : 401;
+      if (status !== 200) return json({ status, code: 'unauthorized' }, status);
       this.tokens += 1;
       const user = { id: ME, username: 'Ann', created_at: '', updated_at: '' };
       const expires_at = new Date(this.clock.now() + this.tokenLifetimeMs).toISOString();
       return json({ user, session: 's', access_token: `t${this.tokens}`, expires_at });
     }
+    if (this.apiStatus !== 200) return json({ status: this.apiStatus, code: 'unavailable' }, this.apiStatus);
     if (url.pathname === '/api/chats') return json({ chats: [...this.chats.keys()].map((id) => this.#view(id)) });
     if (url.pathname === '/api/ai/runs') return json({ runs: this.runs });
     const chat = /^\/api\/chats\/([^/]+)$/.exec(url.pathname)?.[1];
@@ -370,6 +390,7 @@ export class World {
   readonly bus = new TestBus();
   readonly locks = new TestLocks();
   readonly outbox: OutboxStore = memoryOutboxStore();
+  readonly memory: Memory = testMemory();
   readonly random: () => number;
 
   constructor(seed = 1) {
@@ -392,6 +413,7 @@ export class World {
         },
       },
       outbox: this.outbox,
+      memory: this.memory,
     };
     return { env, lifecycle: (event) => watchers.forEach((watcher) => void watcher(event)) };
   }

@@ -252,12 +252,12 @@ fn owned(tree: &[Source]) -> BTreeSet<String> {
                     "{service}.{}",
                     table.split([' ', '(']).next().unwrap()
                 ));
-            } else if file.path == "contracts/src/events.rs" && line.contains(".to_owned()") {
-                owned.extend(quoted(line));
-            } else if file.path.starts_with("services/")
+            }
+            let is_topic = file.path == "contracts/src/events.rs" && line.contains(".to_owned()");
+            let is_group = file.path.starts_with("services/")
                 && line.contains("const ")
-                && line.contains("GROUP: &str")
-            {
+                && line.contains("GROUP: &str");
+            if is_topic || is_group {
                 owned.extend(quoted(line));
             }
         }
@@ -390,4 +390,34 @@ pub(crate) fn runbook(tree: &[Source]) -> Vec<String> {
     unknown
         .map(|name| format!("docs/runbook.md speaks of `{name}`, which nothing is called"))
         .collect()
+}
+
+/// The first page says the same in both languages: as many sections, the same commands, the same tables.
+pub(crate) fn readmes(tree: &[Source]) -> Vec<String> {
+    let shape = |path: &str| {
+        let text = tree
+            .iter()
+            .find(|file| file.path == path)
+            .map_or("", |file| &file.text);
+        let (mut sections, mut rows, mut commands, mut is_code) = (0, 0, Vec::new(), false);
+        for line in text.lines() {
+            is_code ^= line.starts_with("```");
+            sections += usize::from(line.starts_with("## "));
+            rows += usize::from(line.starts_with('|'));
+            // What a comment says is in the reader's language.
+            if is_code {
+                commands.push(
+                    line.split(" #")
+                        .next()
+                        .unwrap_or_default()
+                        .trim_end()
+                        .to_owned(),
+                );
+            }
+        }
+        (sections, rows, commands)
+    };
+    let is_same = shape("README.md") == shape("README.ru.md");
+    let wrong = (!is_same).then(|| "README.md and README.ru.md differ in shape".to_owned());
+    wrong.into_iter().collect()
 }

@@ -1,6 +1,6 @@
 //! One batch of records applied to what was loaded for it: numbers, projections, answers.
 //!
-//! The caller loads what [`Needs`] names, applies the records in order, and writes what changed in one
+//! The caller loads what [`Needs`](super::Needs) names, applies the records in order, and writes what changed in one
 //! transaction. Nothing here waits or fails.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -9,13 +9,15 @@ use bytes::Bytes;
 use contracts::{
     ChatId, MessageId, ThreadId, UserId,
     chat::{BindingMode, BindingState},
-    events::{Change, ChangeKind, Feed, Persist, Send},
+    events::{Change, ChangeKind, Feed, Send},
     frames::{self, Answer, ChatRef, Outcome, Refusal},
     message::{Auto, Message, Via},
     pipeline,
 };
 use serde_json::json;
 use uuid::Uuid;
+
+use super::record::Parsed;
 
 /// The heads of one chat.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,77 +80,6 @@ pub(crate) struct Outgoing {
     pub(crate) o: Option<i64>,
     pub(crate) key: Bytes,
     pub(crate) value: Bytes,
-}
-
-/// A record that was read: understood, or fit for the dead letters.
-#[derive(Clone, Debug)]
-pub(crate) enum Parsed {
-    Send(Box<Send>),
-    Change(Box<Change>),
-    Dead {
-        key: Bytes,
-        value: Bytes,
-        why: String,
-    },
-}
-
-/// Reads a record of the persist topic. The key has to be the chat's, or order would not hold.
-pub(crate) fn parse(key: &Bytes, value: &Bytes) -> Parsed {
-    let dead = |why: String| Parsed::Dead {
-        key: key.clone(),
-        value: value.clone(),
-        why,
-    };
-    let record = match serde_json::from_slice(value) {
-        Ok(record) => record,
-        Err(error) => return dead(error.to_string()),
-    };
-    let chat = match &record {
-        Persist::Send(send) => send.chat,
-        Persist::Change(change) => change.chat,
-    };
-    if pipeline::persist_key(chat) != *key {
-        return dead("the key is not the chat's id".to_owned());
-    }
-    match record {
-        Persist::Send(send) => Parsed::Send(Box::new(send)),
-        Persist::Change(change) => Parsed::Change(Box::new(change)),
-    }
-}
-
-/// What a batch has to know before it can be applied.
-#[derive(Debug, Default)]
-pub(crate) struct Needs {
-    pub(crate) chats: BTreeSet<ChatId>,
-    pub(crate) members: HashSet<(ChatId, UserId)>,
-    pub(crate) messages: HashSet<MessageId>,
-}
-
-impl Needs {
-    pub(crate) fn of<'a>(records: impl Iterator<Item = &'a Parsed>) -> Self {
-        let mut needs = Self::default();
-        for record in records {
-            match record {
-                Parsed::Send(send) => {
-                    needs.chats.insert(send.chat);
-                    needs.members.insert((send.chat, send.author));
-                    needs
-                        .messages
-                        .insert(MessageId::derive(send.author, send.key));
-                }
-                Parsed::Change(change) => {
-                    needs.chats.insert(change.chat);
-                    if let ChangeKind::MemberJoined { user } | ChangeKind::MemberLeft { user } =
-                        change.change
-                    {
-                        needs.members.insert((change.chat, user));
-                    }
-                }
-                Parsed::Dead { .. } => {}
-            }
-        }
-        needs
-    }
 }
 
 /// The state of a batch: first what was loaded, in the end what is to be written.

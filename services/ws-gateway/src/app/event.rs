@@ -55,7 +55,7 @@ impl News {
             });
         }
         match head.t.as_ref() {
-            frames::ANSWER => Self::Internal,
+            frames::ANSWER | frames::PROJECTED => Self::Internal,
             frames::MARKS => {
                 let marks = head.content::<Marks>().ok();
                 let replaces = marks.map(|marks| key(frames::MARKS, &(marks.chat, marks.user)));

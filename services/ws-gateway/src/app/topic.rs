@@ -1,7 +1,7 @@
 //! One chat that somebody here watches: its watchers, and those who wait for an answer from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,7 +14,7 @@ use contracts::{
     pipeline::{SendResult, Waiter},
 };
 use parking_lot::Mutex;
-use realtime::{Frame, Socket, Watcher};
+use realtime::{Close, Frame, Socket, Watcher};
 use tokio::time::Instant;
 
 use super::{
@@ -35,8 +35,8 @@ pub(crate) struct Link {
     pub(crate) user: UserId,
     /// Whether `welcome` was sent: hints before it would tell what the client is about to read anyway.
     pub(crate) is_welcome: AtomicBool,
-    /// The chats among whose watchers it is.
-    pub(crate) chats: Mutex<Vec<ChatId>>,
+    /// The chats in which it has a seat.
+    pub(crate) chats: Mutex<BTreeSet<ChatId>>,
     /// Subscriptions that need the database.
     pub(crate) holes: Mutex<Vec<ChatId>>,
 }
@@ -66,11 +66,11 @@ impl Link {
         }
     }
 
-    /// Sends what should outlive other hints. A connection without room for it reads everything again
-    /// when it comes back.
+    /// Sends what must not be missed and cannot be asked for by position. A connection without room for it
+    /// ends: when it comes back, it reads everything again.
     pub(crate) fn lasting_hint(&self, frame: &Frame) {
-        if self.is_welcome.load(Relaxed) {
-            let _ = self.socket.send_event(frame);
+        if self.is_welcome.load(Relaxed) && self.socket.send_event(frame).is_err() {
+            self.socket.close(Close::TOO_SLOW);
         }
     }
 }
@@ -91,6 +91,7 @@ pub(crate) struct Topic {
 
 /// A connection that watches a chat: as one of the own chats, as a subscriber, or both.
 struct Seat {
+    chat: ChatId,
     link: Arc<Link>,
     is_own: bool,
     place: Option<Box<Subscription<Event>>>,
@@ -107,7 +108,23 @@ enum End {
     Left,
 }
 
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.link.chats.lock().remove(&self.chat);
+    }
+}
+
 impl Seat {
+    fn new(chat: ChatId, link: &Arc<Link>) -> Self {
+        link.chats.lock().insert(chat);
+        Self {
+            chat,
+            link: link.clone(),
+            is_own: false,
+            place: None,
+        }
+    }
+
     /// Sends the next event; says how the subscription ends, if it ends with it.
     fn send(&self, event: &Event) -> Option<End> {
         if self.link.socket.send_event(&event.frame).is_err() {
@@ -160,29 +177,14 @@ impl Topic {
         }
     }
 
-    /// The seat of a connection; `true` when it is new.
-    fn seat(&mut self, link: &Arc<Link>) -> (&mut Seat, bool) {
-        let before = self.seats.len();
-        let seat = Seat {
-            link: link.clone(),
-            is_own: false,
-            place: None,
-        };
-        self.seats.entry(link.id()).or_insert(seat);
-        let is_new = self.seats.len() > before;
-        (
-            self.seats
-                .get_mut(&link.id())
-                .expect("it was put there just now"),
-            is_new,
-        )
+    fn seat(&mut self, link: &Arc<Link>) -> &mut Seat {
+        let new = || Seat::new(self.chat, link);
+        self.seats.entry(link.id()).or_insert_with(new)
     }
 
     /// The chat is one of the person's own.
-    pub(crate) fn own(&mut self, link: &Arc<Link>) -> bool {
-        let (seat, is_new) = self.seat(link);
-        seat.is_own = true;
-        is_new
+    pub(crate) fn own(&mut self, link: &Arc<Link>) {
+        self.seat(link).is_own = true;
     }
 
     /// The chat is no longer one of the person's own; nothing after `o` is for them.
@@ -203,10 +205,8 @@ impl Topic {
     }
 
     /// Begins to keep what happens for a subscriber; an older subscription of the connection ends.
-    pub(crate) fn subscribe(&mut self, link: &Arc<Link>) -> bool {
-        let (seat, is_new) = self.seat(link);
-        seat.place = Some(Box::new(Subscription::waiting()));
-        is_new
+    pub(crate) fn subscribe(&mut self, link: &Arc<Link>) {
+        self.seat(link).place = Some(Box::new(Subscription::waiting()));
     }
 
     /// Says where a subscriber begins.
@@ -361,10 +361,12 @@ impl Topic {
         self.hint_waits
     }
 
-    /// Something without a position has happened.
+    /// Something without a position has happened: for those of whom `message` has said that they may see it.
     pub(crate) fn passing(&self, frame: &Frame, replaces: Option<u64>) {
-        for seat in self.seats.values().filter(|seat| seat.place.is_some()) {
-            seat.link.hint(frame, replaces);
+        for seat in self.seats.values() {
+            if seat.place.as_ref().is_some_and(|place| place.is_open()) {
+                seat.link.hint(frame, replaces);
+            }
         }
     }
 

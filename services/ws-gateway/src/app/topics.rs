@@ -8,7 +8,10 @@ use contracts::{
     message::{Attachment, Summary},
     pipeline,
 };
-use dashmap::{DashMap, mapref::entry::Entry};
+use dashmap::{
+    DashMap,
+    mapref::{entry::Entry, one::RefMut},
+};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -76,10 +79,9 @@ impl Topics {
 
     /// The person behind a connection has this chat, of which so much has happened.
     pub(crate) fn own(&self, chat: ChatId, link: &Arc<Link>, seq: i64, o: i64) {
-        self.join(chat, link, |topic| {
-            topic.saw(seq, o);
-            topic.own(link)
-        });
+        let mut topic = self.topic(chat);
+        topic.saw(seq, o);
+        topic.own(link);
     }
 
     /// The person is not a member any more; nothing after `o` is for them.
@@ -89,7 +91,7 @@ impl Topics {
 
     /// Begins to keep what happens for a subscriber.
     pub(crate) fn subscribe(&self, chat: ChatId, link: &Arc<Link>) {
-        self.join(chat, link, |topic| topic.subscribe(link));
+        self.topic(chat).subscribe(link);
     }
 
     /// What the database says of a stream that is subscribed.
@@ -133,10 +135,7 @@ impl Topics {
 
     /// Somebody waits for the answer to a send.
     pub(crate) fn expect(&self, chat: ChatId, unanswered: Arc<Unanswered>) {
-        self.by_chat
-            .entry(chat)
-            .or_insert_with(|| Topic::new(chat))
-            .expect(unanswered);
+        self.topic(chat).expect(unanswered);
     }
 
     /// Somebody does not wait any more.
@@ -146,20 +145,15 @@ impl Topics {
 
     /// A connection is gone.
     pub(crate) fn leave(&self, link: &Link) {
+        // The lock is not held below: a seat that goes takes its chat out itself.
         let chats = std::mem::take(&mut *link.chats.lock());
         for chat in chats {
             self.with(chat, |topic| topic.remove(link));
         }
     }
 
-    fn join(&self, chat: ChatId, link: &Arc<Link>, join: impl FnOnce(&mut Topic) -> bool) {
-        let mut topic = self.by_chat.entry(chat).or_insert_with(|| Topic::new(chat));
-        if join(&mut topic) {
-            let mut chats = link.chats.lock();
-            if !chats.contains(&chat) {
-                chats.push(chat);
-            }
-        }
+    fn topic(&self, chat: ChatId) -> RefMut<'_, ChatId, Topic> {
+        self.by_chat.entry(chat).or_insert_with(|| Topic::new(chat))
     }
 
     /// Does something with a chat that is watched, and forgets it when nobody watches any more.

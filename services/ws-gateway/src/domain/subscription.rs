@@ -65,6 +65,11 @@ impl<T: Clone> Subscription<T> {
         self.until = until;
     }
 
+    /// Whether it has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        self.last != i64::MIN && !self.is_over()
+    }
+
     /// The last event that was sent or was known.
     pub(crate) fn last(&self) -> i64 {
         self.last

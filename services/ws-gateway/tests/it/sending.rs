@@ -239,4 +239,12 @@ async fn a_failed_append_stops_the_chat_for_this_connection() {
     let mut again = world.hello(user(1)).await;
     let id = again.send(chat, first, "x").await;
     assert_eq!(again.answer(id).await["ok"]["seq"], 1);
+    let id = ann.send(chat, first, "x").await;
+    assert_eq!(ann.answer(id).await["ok"]["seq"], 1);
+    let id = ann.send(chat, key(), "the next").await;
+    assert_eq!(
+        ann.answer(id).await["ok"]["seq"],
+        2,
+        "its key has come again"
+    );
 }

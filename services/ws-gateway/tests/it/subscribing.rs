@@ -49,6 +49,31 @@ async fn resume_replays_in_order_while_others_write() {
     assert!(is_ready || ann.next().await["t"] == "ready");
 }
 
+/// guarantee:G11: who asks for a chat hears nothing of it, not even marks, before `message` has let them in.
+#[tokio::test]
+async fn nothing_passes_to_one_who_is_not_let_in_yet() {
+    let world = World::new().await;
+    let chat = world.streams.create(&[user(1), user(2)]);
+    let mut member = world.in_chat(user(2), chat).await;
+    let (pause, paused) = pause();
+    *world.streams.after_attach.lock() = Some(pause);
+    let mut stranger = world.hello(user(3)).await;
+    let id = stranger
+        .command("sub", json!({ "s": format!("c:{chat}") }))
+        .await;
+    in_time("the look-up is under way", paused.reached)
+        .await
+        .unwrap();
+    let mark = json!({ "chat": chat, "delivered": 1, "read": 1 });
+    assert!(member.ask("mark", mark).await["ok"].is_object());
+    assert_eq!(member.next().await["t"], "marks");
+    paused.go_on.send(()).unwrap();
+    assert_eq!(
+        stranger.next().await,
+        json!({ "id": id, "err": { "code": "not_found", "msg": "no such chat", "fatal": true } })
+    );
+}
+
 /// What happens between the look at the head and the first live event is kept, not lost.
 #[tokio::test]
 async fn an_event_in_the_middle_of_sub_is_not_lost() {
