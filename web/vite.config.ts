@@ -8,5 +8,5 @@ export default defineConfig({
   // The page is served under a policy that allows no inline script and no foreign host, so the build inlines nothing.
   build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2022' },
   server: { proxy: { '/api': server, '/ws': { target: server, ws: true } } },
-  test: { include: ['sdk/test/**/*.test.ts', 'src/**/*.test.ts'], environment: 'node' },
+  test: { include: ['sdk/test/**/*.test.ts', 'src/**/*.test.{ts,tsx}'], environment: 'node' },
 });

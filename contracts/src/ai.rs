@@ -32,6 +32,62 @@ pub enum RunState {
     Blocked,
 }
 
+/// Why a run is held or ended as it did, or why a binding failed: every word there is. Clients have a sentence for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The owner wrote or decided a short while ago, so the reply is a draft.
+    OwnerPresent,
+    /// Too many automatic messages in a row.
+    ConsecutiveLimit,
+    /// Too many replies in an hour.
+    HourLimit,
+    /// The owner's calls or tokens of the day are used up.
+    Quota,
+    /// More advice was asked for than can wait.
+    Busy,
+    /// A newer message came.
+    NewerMessage,
+    /// The owner answered in person.
+    OwnerWrote,
+    /// The binding does something else now.
+    BindingChanged,
+    /// The binding is gone.
+    BindingRemoved,
+    /// Every reply needs the owner's word.
+    Approval,
+    /// It waits for its visible delay.
+    Delay,
+    /// The owner threw the draft away.
+    Discarded,
+    /// The owner ended it.
+    Cancelled,
+    /// The chat's stream refused the message.
+    Refused,
+    /// Nobody said whether it was stored.
+    NotConfirmed,
+    /// The chat could not be read.
+    ChatUnavailable,
+    /// There is nothing that every present member may read.
+    NothingShared,
+    /// The provider cannot be reached, or says that it is not well.
+    ProviderUnavailable,
+    /// The provider did not answer in time.
+    ProviderTimeout,
+    /// The provider asks for fewer calls.
+    ProviderRateLimited,
+    /// The provider refuses us: wrong key, wrong model, wrong address.
+    ProviderRefused,
+    /// The provider broke off in the middle.
+    ProviderCutOff,
+    /// What the provider sent is no answer.
+    ProviderMalformed,
+    /// The provider sent more than may be.
+    ProviderTooLong,
+    /// The provider sent nothing to say.
+    ProviderEmpty,
+}
+
 /// A run, told to its owner only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Run {
@@ -50,7 +106,7 @@ pub struct Run {
     pub text: Option<String>,
     /// Why it ended as it did, or which guards hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub why: Option<Why>,
     /// The provider's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -100,7 +156,7 @@ pub trait AiApi: Send + Sync + 'static {
     /// The owner's runs that have not ended, newest first, at most 50.
     async fn open_runs(&self, call: &Call, owner: UserId) -> Result<Vec<Run>, Fault>;
 
-    /// Whether the owner's budget of the day allows another call. `rate_limited` when it does not.
+    /// Whether the owner's budget of the day allows another call; `quota` with the time until it does, else.
     async fn may_ask(&self, call: &Call, owner: UserId) -> Result<(), Fault>;
 }
 

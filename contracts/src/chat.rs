@@ -1,12 +1,8 @@
 //! Chats, members and AI bindings as decisions. Owned by the service `chat`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use kit::{Call, Fault};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChatId, ThreadId, UserId};
+use crate::{ChatId, ThreadId, UserId, ai::Why};
 
 /// What kind of chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -72,33 +68,5 @@ pub struct Binding {
     pub state: BindingState,
     /// Why not, for the owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Why>,
 }
-
-/// Whom a thread belongs to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ThreadContext {
-    /// The binding.
-    pub binding: Binding,
-    /// The members of the chat.
-    pub members: Vec<UserId>,
-}
-
-/// What `chat` offers to other services.
-#[async_trait]
-pub trait ChatApi: Send + Sync + 'static {
-    /// Looks up a chat; `None` when there is no such id.
-    async fn by_id(&self, call: &Call, id: ChatId) -> Result<Option<Chat>, Fault>;
-
-    /// The members of a chat.
-    async fn members(&self, call: &Call, id: ChatId) -> Result<Vec<UserId>, Fault>;
-
-    /// The bindings of a chat.
-    async fn bindings(&self, call: &Call, id: ChatId) -> Result<Vec<Binding>, Fault>;
-
-    /// The binding behind a thread, with the members of its chat; `None` when it is gone.
-    async fn thread(&self, call: &Call, thread: ThreadId) -> Result<Option<ThreadContext>, Fault>;
-}
-
-/// How callers hold it.
-pub type ChatClient = Arc<dyn ChatApi>;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChatId, Key, MessageId, RunId, ThreadId, UserId, message::Via};
+use crate::{ChatId, Key, MessageId, RunId, ThreadId, UserId, ai::Why, message::Via};
 
 /// The names of the topics; each can be configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub struct Send {
     /// The message it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// The advice run that the person took the text from.
+    /// The advice run that the person says the text is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_run: Option<RunId>,
     /// Set by `message` alone, when it takes a reply of the AI in.
@@ -180,6 +180,8 @@ pub struct AdviceRequest {
     pub chat: ChatId,
     /// Who asks, and alone is told.
     pub owner: UserId,
+    /// The decision of `chat` that made the binding what it was when it was asked.
+    pub version: i64,
     /// What the person wants to know, at most 1000 bytes.
     pub hint: Option<String>,
 }
@@ -206,6 +208,6 @@ pub struct ThreadCreated {
     pub chat: ChatId,
     /// The owner.
     pub owner: UserId,
-    /// Why it failed, in words for the owner; `None` when it is ready.
-    pub failed: Option<String>,
+    /// Why it failed; `None` when it is ready.
+    pub failed: Option<Why>,
 }

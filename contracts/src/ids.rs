@@ -81,17 +81,28 @@ impl MessageId {
     ///
     /// A UUIDv7 with the time bits of `key`; the other bits come from a hash of both.
     pub fn derive(author: UserId, key: Key) -> Self {
-        let digest = Sha256::new()
-            .chain_update(author.0.as_bytes())
-            .chain_update(key.0.as_bytes())
-            .finalize();
-        let mut bytes = [0_u8; 16];
-        bytes[..6].copy_from_slice(&key.0.as_bytes()[..6]);
-        bytes[6..].copy_from_slice(&digest[..10]);
-        bytes[6] = bytes[6] & 0x0f | 0x70;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        Self(Uuid::from_bytes(bytes))
+        Self(derived(&[author.0], key))
     }
+}
+
+impl RunId {
+    /// The id of the run that `owner` asks for in `chat` with `key`, in the same way.
+    pub fn derive(owner: UserId, chat: ChatId, key: Key) -> Self {
+        Self(derived(&[owner.0, chat.0], key))
+    }
+}
+
+fn derived(from: &[Uuid], key: Key) -> Uuid {
+    let mut hash = Sha256::new();
+    for id in from.iter().chain([&key.0]) {
+        hash.update(id.as_bytes());
+    }
+    let mut bytes = [0_u8; 16];
+    bytes[..6].copy_from_slice(&key.0.as_bytes()[..6]);
+    bytes[6..].copy_from_slice(&hash.finalize()[..10]);
+    bytes[6] = bytes[6] & 0x0f | 0x70;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Uuid::from_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -109,6 +120,18 @@ mod tests {
         assert_eq!(
             MessageId::derive(ann, key).0.as_bytes()[..6],
             key.0.as_bytes()[..6]
+        );
+    }
+
+    /// One key in two chats is two requests: the second is not taken for a retry of the first.
+    #[test]
+    fn a_run_belongs_to_its_chat() {
+        let (ann, key) = (UserId(Uuid::from_u128(1)), Key(Uuid::from_u128(7)));
+        let (here, there) = (ChatId(Uuid::from_u128(3)), ChatId(Uuid::from_u128(4)));
+        assert_eq!(RunId::derive(ann, here, key), RunId::derive(ann, here, key));
+        assert_ne!(
+            RunId::derive(ann, here, key),
+            RunId::derive(ann, there, key)
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What services may know about each other, and nothing else.
 //!
-//! [`ids`] and [`events`] are the words; [`user`], [`auth`], [`chat`], [`message`] and [`ai`] are one port
+//! [`ids`], [`events`] and [`chat`] are the words; [`user`], [`auth`], [`message`] and [`ai`] are one port
 //! each, with the wire ends of those that already run apart. [`frames`] is the socket's vocabulary,
 //! [`pipeline`] how a send enters the log and how its answer is recognised.
 

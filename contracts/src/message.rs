@@ -58,7 +58,7 @@ pub enum Auto {
 pub struct Via {
     /// `autoreply`, or `advice` when a person sent a text that the AI had proposed.
     pub mode: crate::chat::BindingMode,
-    /// The run that made the text.
+    /// The run that made the text. For advice this is what the sender says; nobody has checked it.
     pub run: RunId,
     /// The provider's model; empty for advice.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -66,9 +66,9 @@ pub struct Via {
     /// Who approved it before it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<UserId>,
-    /// Whether that person changed it.
-    #[serde(default)]
-    pub edited: bool,
+    /// Whether that person changed it; left out for advice, where nobody but the sender knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<bool>,
 }
 
 /// The answer to a send: the message is committed.

@@ -26,8 +26,8 @@ pub struct Seen {
     pub live: BTreeMap<i64, String>,
     /// Confirmations of one key that did not agree, events that changed, refusals: all of them wrong.
     pub wrong: Vec<String>,
-    /// Times the person had to connect again.
-    pub reconnects: usize,
+    /// Connections that could not be made, or broke before everything was said and heard.
+    pub interruptions: usize,
 }
 
 /// A person who says `count` things in one chat and hears everything.
@@ -36,6 +36,8 @@ pub struct Talker {
     pub chat: String,
     pub count: usize,
     pub seen: Arc<Mutex<Seen>>,
+    /// Says nothing more in the middle before the connection was broken once.
+    pub pauses: bool,
 }
 
 /// Where in the stream a talker is.
@@ -61,6 +63,7 @@ impl Talker {
         };
         loop {
             let Some(mut socket) = self.connect(&mut place).await else {
+                self.seen.lock().interruptions += 1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
@@ -70,7 +73,7 @@ impl Talker {
             {
                 return;
             }
-            self.seen.lock().reconnects += 1;
+            self.seen.lock().interruptions += 1;
         }
     }
 
@@ -106,7 +109,9 @@ impl Talker {
             if outbox.is_empty() && self.seen.lock().live.len() >= heard {
                 return true;
             }
-            while is_ready && asked.len() < WINDOW && asked.len() < outbox.len() {
+            let is_paused = self.pauses && self.seen.lock().interruptions == 0;
+            let kept_back = if is_paused { self.count / 2 } else { 0 };
+            while is_ready && asked.len() < WINDOW && asked.len() + kept_back < outbox.len() {
                 let (key, text) = &outbox[asked.len()];
                 let content = json!({ "chat": self.chat, "key": key, "text": text });
                 asked.push_back((socket.command("msg.send", content).await, key.clone()));
@@ -180,7 +185,7 @@ impl Talker {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     pub confirmed: usize,
-    pub reconnects: usize,
+    pub interruptions: usize,
     pub lost: usize,
     pub duplicated: usize,
     pub misordered: usize,
@@ -226,7 +231,7 @@ impl Verdict {
         self.duplicated += by_key.values().filter(|places| places.len() > 1).count();
         for seen in people {
             self.confirmed += seen.confirmed.len();
-            self.reconnects += seen.reconnects;
+            self.interruptions += seen.interruptions;
             self.lost += seen
                 .confirmed
                 .iter()

@@ -13,6 +13,8 @@ use crate::{Socket, World};
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// When to try again, in seconds, if the server says so.
+    pub retry_after: Option<u64>,
     pub body: Value,
 }
 
@@ -122,13 +124,19 @@ impl Person {
     async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
         let answer = request.bearer_auth(&self.token).send().await.unwrap();
         let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after");
+        let retry_after = retry_after.map(|after| after.to_str().unwrap().parse().unwrap());
         let text = answer.text().await.unwrap();
         let body = if text.is_empty() {
             Value::Null
         } else {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         };
-        Answer { status, body }
+        Answer {
+            status,
+            retry_after,
+            body,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -46,6 +46,7 @@ pub(crate) async fn settings(engine: Engine, folder: &Path) -> Config {
     };
     config.http.public = SocketAddr::from(([127, 0, 0, 1], 0));
     config.http.private = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.message.http_sends.burst = 10_000;
     config.ai.demo_pause = std::time::Duration::from_millis(30);
     config.ai.limits.pause = std::time::Duration::from_millis(200);
     config.ai.limits.delay_min = std::time::Duration::from_millis(300);
@@ -193,7 +194,7 @@ impl Child {
         config.http.private = private;
         // Secrets are hidden in print; these tests have none, and the tests' server asks for no password.
         let printed = config.printed().unwrap();
-        let hidden = ["api_key = \"\"", "secret = \"\""];
+        let hidden = ["api_key = \"\"", "proxy = \"\"", "secret = \"\""];
         let table = printed
             .lines()
             .filter(|line| !hidden.contains(line))

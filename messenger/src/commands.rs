@@ -1,8 +1,9 @@
 //! What the commands do. Every failure is one line on standard error and an exit code of its own.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{collections::VecDeque, io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
+use eventlog::{Delivered, EventLog};
 
 use crate::{
     Config, Process, Service, Topology,
@@ -195,12 +196,9 @@ async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
     )
     .await?;
     let mut out = std::io::stdout().lock();
-    for (part, (low, high)) in log.watermarks(topic).await?.into_iter().enumerate() {
+    for (part, bounds) in log.watermarks(topic).await?.into_iter().enumerate() {
         let part = u32::try_from(part)?;
-        for record in log
-            .read(topic, part, low.max(high - last), usize::try_from(last)?)
-            .await?
-        {
+        for record in newest(log.as_ref(), topic, part, bounds, last).await? {
             let value: serde_json::Value = serde_json::from_slice(&record.value)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&record.value).into_owned().into());
             let key = String::from_utf8_lossy(&record.key);
@@ -211,4 +209,31 @@ async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
     drop(out);
     log.close().await;
     Ok(())
+}
+
+/// The `last` newest records of a partition that exist: offsets have gaps, so it looks back farther and farther.
+async fn newest(
+    log: &dyn EventLog,
+    topic: &str,
+    part: u32,
+    (low, high): (i64, i64),
+    last: i64,
+) -> anyhow::Result<VecDeque<Delivered>> {
+    let wanted = usize::try_from(last)?;
+    let mut back = last;
+    loop {
+        let start = low.max(high.saturating_sub(back));
+        let (mut from, mut found) = (start, VecDeque::new());
+        loop {
+            let records = log.read(topic, part, from, 1000).await?;
+            let Some(newest) = records.last() else { break };
+            from = newest.offset + 1;
+            found.extend(records);
+            found.drain(..found.len().saturating_sub(wanted));
+        }
+        if found.len() == wanted || start == low {
+            return Ok(found);
+        }
+        back = back.saturating_mul(2);
+    }
 }

@@ -8,7 +8,7 @@ use contracts::{
     ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
 };
 use eventlog::EventLog;
-use kit::{Clock, Ids, Node, RandomIds, SystemClock};
+use kit::{Clock, Ids, Node, OnFailure, RandomIds, SystemClock};
 
 use crate::{
     config::Config,
@@ -41,14 +41,21 @@ pub(crate) async fn build(
         .map_err(|troubles| anyhow!(troubles.join("; ")))?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("data folder {}", config.data.display()))?;
+    node.trust(config.http.trusted_proxies.clone());
+    node.limit_connections(config.http.connections_per_address);
     let base = Base::open(node, config).await?;
 
     let user = user(node, &base).await?;
     let verifier = auth(node, &base, &user).await?;
-    node.http(user::routes(user.clone(), verifier.clone()).0);
+    let door = user::Door {
+        user: user.clone(),
+        limits: base.limits.clone(),
+        config: base.config.user.clone(),
+    };
+    node.http(user::routes(door, verifier.clone()).0);
     let message = message(node, &base, &verifier).await?;
-    chat(node, &base, &user, &message, &verifier).await?;
     let ai = ai(node, &base, &user, &message, &verifier).await?;
+    chat(node, &base, &user, &message, &ai, &verifier).await?;
     ws_gateway(node, &base, &message, &ai, &verifier)?;
     ws_ai_advice(node, &base, &verifier)?;
     ws_autoreply(node, &base, &verifier)?;
@@ -113,6 +120,16 @@ impl Base {
             sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
             sql::Engine::Postgres => sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?,
         }
+        let (watched, stop) = (db.clone(), node.token());
+        node.task("store", OnFailure::Fatal, move || {
+            let (db, stop) = (watched.clone(), stop.clone());
+            async move {
+                tokio::select! {
+                    () = db.broken() => Err(format!("the store of {service} failed for good").into()),
+                    () = stop.cancelled() => Ok(()),
+                }
+            }
+        });
         let closed = db.clone();
         node.on_stop("store", move || async move { closed.close().await });
         Ok(db)
@@ -126,7 +143,7 @@ async fn user(node: &mut Node, base: &Base) -> anyhow::Result<UserClient> {
         clock: base.clock.clone(),
         ids: base.ids.clone(),
     };
-    Ok(user::build(&user::Config::default(), deps, node))
+    Ok(user::build(deps, node))
 }
 
 async fn auth(node: &mut Node, base: &Base, user: &UserClient) -> anyhow::Result<Arc<Verifier>> {
@@ -161,7 +178,12 @@ async fn message(
         replica: base.replica.clone(),
     };
     let message = message::build(&base.config.message, deps, node)?;
-    node.http(message::routes(message.clone(), verifier.clone()));
+    node.http(message::routes(
+        &base.config.message,
+        message.clone(),
+        base.limits.clone(),
+        verifier.clone(),
+    ));
     Ok(message)
 }
 
@@ -170,6 +192,7 @@ async fn chat(
     base: &Base,
     user: &UserClient,
     message: &MessageClient,
+    ai: &AiClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<()> {
     let deps = chat::Deps {
@@ -179,6 +202,7 @@ async fn chat(
         topics: base.topics.clone(),
         users: user.clone(),
         message: message.clone(),
+        ai: ai.clone(),
         verifier: verifier.clone(),
         clock: base.clock.clone(),
         ids: base.ids.clone(),

@@ -15,65 +15,11 @@ import {
   screenshot,
   until,
 } from './browser.mjs';
+import { at, bind, count, message, openChat, post, recordAdvice, register, say, shown, write } from './people.mjs';
 
 const run = Date.now().toString(36);
 const PASSWORD = `correct horse ${run}`;
 const HISTORY = 130;
-
-const at = (page, id) => page.getByTestId(id);
-const message = (page, text) => at(page, 'message').filter({ has: page.getByText(text, { exact: true }) });
-const count = (page, text) => message(page, text).count();
-const shown = (page, text) => message(page, text).first().waitFor();
-
-async function register({ page, name }) {
-  await page.goto(BASE_URL);
-  await at(page, 'to-register').click();
-  const form = at(page, 'register-form');
-  await form.locator('[name=username]').fill(name);
-  await form.locator('[name=email]').fill(`${name}@example.org`);
-  await form.locator('[name=password]').fill(PASSWORD);
-  await at(page, 'register-submit').click();
-  await at(page, 'me').getByText(name, { exact: true }).waitFor();
-}
-
-async function write(page, text) {
-  await at(page, 'composer').fill(text);
-  await at(page, 'composer').press('Enter');
-}
-
-async function say(from, to, text) {
-  await write(from.page, text);
-  await shown(from.page, text);
-  await shown(to.page, text);
-}
-
-const openChat = (page, title) => page.locator(`[data-testid=chat-item][data-title="${title}"]`).click();
-
-/** Chooses what the person's own AI does in the open chat, and waits until it works. */
-async function bind(page, mode) {
-  await at(page, 'assistant-open').click();
-  await at(page, `assistant-${mode}`).check();
-  if (mode === 'off') await at(page, 'own-binding').waitFor({ state: 'detached' });
-  else await page.locator(`[data-testid=own-binding][data-mode=${mode}][data-state=ready]`).waitFor();
-}
-
-/** Writes down every text that the advice card shows before it is done. */
-const recordAdvice = (page) =>
-  page.evaluate(() => {
-    globalThis.advice = [];
-    const look = () => {
-      const card = document.querySelector('[data-testid=advice-card]');
-      const text = card?.querySelector('[data-testid=advice-text]')?.textContent ?? '';
-      if (card?.dataset.state !== 'running' || text === globalThis.advice.at(-1)) return;
-      if (card.querySelector('[data-testid=advice-text] .muted') === null) globalThis.advice.push(text);
-    };
-    new MutationObserver(look).observe(document.body, {
-      subtree: true,
-      childList: true,
-      characterData: true,
-      attributes: true,
-    });
-  });
 
 const job = new Job();
 const browser = await launch();
@@ -92,7 +38,7 @@ await job.step('the page of a stranger is accessible', async () => {
 
 // row:A01
 await job.step('two people register', async () => {
-  await Promise.all([register(ann), register(bob)]);
+  await Promise.all([register(ann, PASSWORD), register(bob, PASSWORD)]);
 });
 
 await job.step('a person is found by their exact name, and the chat appears at the other one', async () => {
@@ -196,7 +142,18 @@ await job.step('an edited draft is sent as edited; another one is discarded', as
     /Edited.*yes/s.test(await reply.getByTestId('ai-details').textContent()),
     'the details do not say that it was edited',
   );
+  await write(ann.page, 'And the flowers?');
+  await at(bob.page, 'draft-edit').click({ timeout: 30_000 });
+  await at(bob.page, 'draft-edit-text').fill('The flowers are mine.');
   await write(ann.page, 'Thanks, one more thing');
+  await at(bob.page, 'lost-edit').waitFor({ timeout: 30_000 });
+  await screenshot(bob.page, '04-lost-edit');
+  await at(bob.page, 'lost-edit-keep').click();
+  check(
+    (await at(bob.page, 'composer').inputValue()) === 'The flowers are mine.',
+    'the edit of the stale draft was lost',
+  );
+  await at(bob.page, 'composer').fill('');
   await at(bob.page, 'draft-discard').click({ timeout: 30_000 });
   await at(bob.page, 'draft').waitFor({ state: 'detached' });
 });
@@ -250,6 +207,25 @@ await job.step('Tab puts the advice into the composer, and the sent message says
     'the sent text is not the advice',
   );
 });
+
+await job.step(
+  'advice never takes the place of what was typed meanwhile, but by its button, and that can be undone',
+  async () => {
+    const composer = at(ann.page, 'composer');
+    await composer.fill('My own');
+    await ann.page.keyboard.press('Alt+a');
+    await composer.fill('My own words');
+    await ann.page.locator('[data-testid=advice-card][data-state=done]').waitFor({ timeout: 30_000 });
+    await composer.press('Tab');
+    check((await composer.inputValue()) === 'My own words', 'Tab took the words of the person');
+    await at(ann.page, 'advice-use').click();
+    check((await composer.inputValue()) !== 'My own words', 'the button did not take the advice');
+    await screenshot(ann.page, '05-undo');
+    await at(ann.page, 'undo-advice').click();
+    check((await composer.inputValue()) === 'My own words', 'the words of the person did not come back');
+    await composer.fill('');
+  },
+);
 
 await job.step('advice is discarded with Esc', async () => {
   await ann.page.keyboard.press('Alt+a');
@@ -318,7 +294,7 @@ await job.step('older pages come when scrolling up, to the very first message', 
   });
   check(login.status === 200, `the login over HTTP answered ${login.status}`);
   const { access_token: token } = await login.json();
-  for (let n = 1; n <= HISTORY; n += 1) await post(token, `history ${n}`);
+  for (let n = 1; n <= HISTORY; n += 1) await post(token, chat, `history ${n}`);
   await shown(ann.page, `history ${HISTORY}`);
   await until(
     async () => {
@@ -385,6 +361,63 @@ await job.step('a telephone of 390 x 844 shows one pane at a time', async () => 
   await screenshot(page, '09-mobile-list');
 });
 
+await job.step('every screen of the telephone in both languages and themes', async () => {
+  const { page } = bob;
+  for (const [language, theme] of [
+    ['en', 'light'],
+    ['ru', 'dark'],
+    ['en', 'dark'],
+    ['ru', 'light'],
+  ]) {
+    const look = async (screen) => {
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      check(wide <= 390, `${screen} is ${wide} wide in ${language}`);
+      await accessible(page, `${screen} (${language}, ${theme})`);
+      await screenshot(page, `10-mobile-${screen}-${theme}-${language}`);
+    };
+    await at(page, 'open-settings').click();
+    await at(page, 'language').selectOption(language);
+    await at(page, 'theme').selectOption(theme);
+    await at(page, 'session').first().waitFor();
+    await look('settings');
+    await page.goto(`${BASE_URL}/#/`);
+    await at(page, 'chat-list').waitFor();
+    await look('list');
+    await openChat(page, ann.name);
+    await at(page, 'composer').waitFor();
+    await at(page, 'assistant-open').click();
+    await at(page, 'assistant-panel').waitFor();
+    await look('assistant');
+    await at(page, 'assistant-close').click();
+    await look('chat');
+    await at(page, 'back').click();
+    await at(page, 'chat-list').waitFor();
+  }
+  await at(page, 'open-settings').click();
+  await at(page, 'language').selectOption('en');
+  await page.goto(`${BASE_URL}/#/`);
+  await at(page, 'chat-list').waitFor();
+});
+
+await job.step('the e-mail is changed by whoever knows the password', async () => {
+  const { page } = bob;
+  await at(page, 'open-settings').click();
+  await at(page, 'change-email').click();
+  const form = at(page, 'email-form');
+  await form.locator('[name=email]').fill(`new-${bob.name}@example.org`);
+  await form.locator('[name=password]').fill('wrong');
+  await at(page, 'email-submit').click();
+  await at(page, 'form-problem').waitFor();
+  await accessible(page, 'the form of the e-mail');
+  await screenshot(page, '11-email');
+  await form.locator('[name=password]').fill(PASSWORD);
+  await at(page, 'email-submit').click();
+  await form.waitFor({ state: 'detached' });
+  check((await at(page, 'email').textContent()) === `new-${bob.name}@example.org`, 'the new address is not shown');
+  await at(page, 'logout').waitFor();
+  await page.goto(`${BASE_URL}/#/`);
+});
+
 await job.step('another login is ended from the list, then this one', async () => {
   const { page } = bob;
   await at(page, 'open-settings').click();
@@ -393,43 +426,39 @@ await job.step('another login is ended from the list, then this one', async () =
   await until(async () => (await at(page, 'session').count()) === 1, 'the other login is still there');
   await at(page, 'logout').click();
   await at(page, 'login-form').waitFor();
+  await page.waitForFunction(() => localStorage.getItem('messenger.logged-out') === null);
+  await page.reload();
+  await at(page, 'login-form').waitFor();
+  for (const [language, theme] of [
+    ['ru', 'dark'],
+    ['en', 'light'],
+  ]) {
+    await at(page, 'language').selectOption(language);
+    await page.evaluate((chosen) => {
+      document.documentElement.dataset.theme = chosen;
+    }, theme);
+    await at(page, 'to-register').click();
+    await accessible(page, `the page for a new account (${language}, ${theme})`);
+    await screenshot(page, `12-mobile-register-${theme}-${language}`);
+    await at(page, 'to-login').click();
+  }
   const form = at(page, 'login-form');
   await form.locator('[name=login]').fill(bob.name);
   await form.locator('[name=password]').fill('wrong');
   await at(page, 'login-submit').click();
-  await at(page, 'auth-problem').waitFor();
+  await at(page, 'form-problem').waitFor();
   await form.locator('[name=password]').fill(PASSWORD);
   await at(page, 'login-submit').click();
   await page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
 });
 
 await job.step('no page complained', async () => {
-  const told = complaints.filter((text) => !/api\/login.*401|401.*api\/login/.test(text) && !/advice.*409/.test(text));
+  const told = complaints.filter(
+    (text) =>
+      !/api\/login.*401|401.*api\/login/.test(text) && !/403.*api\/email/.test(text) && !/advice.*409/.test(text),
+  );
   check(told.length === 0, told.join('; '));
 });
 
 await browser.close();
 job.end();
-
-/** Sends over HTTP, as slowly as the server asks. */
-async function post(token, text) {
-  for (;;) {
-    const key = `${hex(Date.now(), 12).replace(/(.{8})/, '$1-')}-7${hex(random(0x1000), 3)}-8${hex(random(0x1000), 3)}-${hex(random(2 ** 48), 12)}`;
-    const answer = await fetch(`${BASE_URL}/api/messages/${chat}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-      body: JSON.stringify({ key, text }),
-    });
-    if (answer.status === 201) return;
-    check(answer.status === 429, `a message over HTTP was answered with ${answer.status}`);
-    await new Promise((resolve) => setTimeout(resolve, 1000 * Number(answer.headers.get('retry-after') ?? 1)));
-  }
-}
-
-function hex(value, digits) {
-  return value.toString(16).padStart(digits, '0');
-}
-
-function random(below) {
-  return Math.floor(Math.random() * below);
-}

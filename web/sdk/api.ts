@@ -11,6 +11,7 @@ import type {
   PublicUser,
   Run,
   SessionInfo,
+  User,
 } from './api-types';
 import type { Environment } from './environment';
 import { ApiError, readAnswer } from './problem';
@@ -30,6 +31,10 @@ export class Api {
   sessions = async (): Promise<SessionInfo[]> =>
     (await this.#call<{ sessions: SessionInfo[] }>('GET', '/api/sessions')).sessions;
   endSession = (id: Id): Promise<void> => this.#call('DELETE', `/api/sessions/${id}`);
+
+  /** The present password shows that it is not just somebody at an open screen. */
+  changeEmail = (email: string, current_password: string): Promise<User> =>
+    this.#call('POST', '/api/email', { email, current_password });
 
   /** `null` when nobody has this name. */
   userByName = (username: string): Promise<PublicUser | null> =>

@@ -1,7 +1,7 @@
 /** What a person does with their AI: bind a chat, ask for advice, decide about drafts. */
 
 import type { Api } from './api';
-import type { AiSettings, Binding, BindingMode, Id, Run } from './api-types';
+import type { AiSettings, Binding, BindingMode, Id } from './api-types';
 import { ApiError } from './problem';
 import type { RunBook, RunView } from './runs';
 import type { State } from './state';

@@ -169,7 +169,7 @@ scenarios! {
         let message = message_of(&event);
         let via = message.via.clone().unwrap();
         assert_eq!((message.auto, message.author.to_string()), (contracts::message::Auto::Replied, ann.id.clone()));
-        assert_eq!((via.run.to_string().as_str(), via.edited), (run, false));
+        assert_eq!((via.run.to_string().as_str(), via.edited), (run, Some(false)));
         assert_eq!(via.approved_by.map(|user| user.to_string()), Some(ann.id.clone()));
         assert_eq!(message.text, held["text"].as_str().unwrap());
         assert_eq!(bob.history(&chat).await[1], event["d"]);
@@ -307,23 +307,43 @@ scenarios! {
         world.stop().await;
     }
 
-    /// row:E34: what is over the quota is not asked of the provider, and the owner is told.
+    /// row:E34: what is over the quota is refused at once, and a retry of what was granted is not.
     async fn a_quota_ends_the_asking(engine) {
-        let world = World::with(engine, |config| config.ai.limits.calls_per_day = 2).await;
+        // The first call makes the binding.
+        let world = World::with(engine, |config| config.ai.limits.calls_per_day = 3).await;
         let (ann, bob, chat) = pair(&world).await;
         bob.say(&chat, "hello").await;
         ann.bind(&chat, "advice").await;
-        let mut states = Vec::new();
-        for _ in 0..4 {
-            let run = ann.post(&format!("/api/chats/{chat}/advice"), json!({ "key": key() })).await.ok();
-            let path = format!("/api/ai/runs/{}", run["run"].as_str().unwrap());
-            eventually("the run ends", async || {
-                ["done", "blocked"].contains(&ann.get(&path).await.body["state"].as_str().unwrap_or_default())
-            })
-            .await;
-            states.push(ann.get(&path).await.ok()["state"].as_str().unwrap().to_owned());
+        let path = format!("/api/chats/{chat}/advice");
+        let mut last = json!(null);
+        for _ in 0..2 {
+            last = json!({ "key": key() });
+            let run = ann.post(&path, last.clone()).await.ok();
+            run_in(&ann, run["run"].as_str().unwrap(), "done").await;
         }
-        assert!(states.contains(&"done".to_owned()) && states.last().unwrap() == "blocked", "{states:?}");
+        let refused = ann.post(&path, json!({ "key": key() })).await;
+        assert_eq!((refused.status, refused.code()), (429, "quota"));
+        assert!(refused.retry_after.is_some_and(|seconds| seconds <= 86_400));
+        assert_eq!(ann.post(&path, last).await.status, 202);
+        // Others have a budget of their own, and so does whoever binds.
+        bob.bind(&chat, "advice").await;
+        let run = bob.post(&path, json!({ "key": key() })).await.ok();
+        run_in(&bob, run["run"].as_str().unwrap(), "done").await;
+        world.stop().await;
+    }
+
+    /// Who binds and unbinds all the time is slowed down: each new binding is a call to the provider.
+    async fn bindings_are_limited(engine) {
+        let world = World::with(engine, |config| config.chat.bindings_per_minute = 4).await;
+        let (ann, bob, chat) = pair(&world).await;
+        let path = format!("/api/chats/{chat}/binding");
+        for _ in 0..2 {
+            ann.put(&path, json!({ "mode": "advice" })).await.ok();
+            ann.delete(&path).await;
+        }
+        let refused = ann.put(&path, json!({ "mode": "advice" })).await;
+        assert_eq!((refused.status, refused.code()), (429, "rate_limited"));
+        bob.put(&path, json!({ "mode": "advice" })).await.ok();
         world.stop().await;
     }
 

@@ -74,6 +74,8 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
     .any(|part| file.path.contains(part));
     let (mut named, mut all) = (Vec::new(), 0);
     let (mut docs, mut is_test, mut in_attribute) = (String::new(), false, false);
+    // What does not run by itself shows nothing.
+    let mut is_left_out = false;
     let mut lines = file.text.lines();
     while let Some(line) = lines.next() {
         let text = line.trim();
@@ -81,11 +83,12 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
             let _ = write!(docs, "{doc} ");
         } else if in_attribute || text.starts_with("#[") {
             is_test |= text.starts_with("#[test]") || text.starts_with("#[tokio::test");
+            is_left_out |= text.starts_with(concat!("#[", "ignore"));
             in_attribute = !text.ends_with(']');
         } else {
             if let Some(name) = function(text) {
                 let is_scenario = is_scenarios && text.contains("(engine)");
-                if is_test || is_scenario || is_suite {
+                if (is_test || is_scenario || is_suite) && !is_left_out {
                     all += usize::from(!is_suite);
                     let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
                     let mut body = lines.clone().take_while(|line| *line != end);
@@ -99,7 +102,7 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
                 }
             }
             docs.clear();
-            is_test = false;
+            (is_test, is_left_out) = (false, false);
         }
     }
     named.retain(|(_, ids): &(Test, Vec<String>)| !ids.is_empty());
@@ -300,8 +303,11 @@ fn the_ledger_can_fail() {
         let planted = right.replacen(from, to, 1);
         assert!(!complaints(&planted, &found).is_empty(), "{from} -> {to}");
     }
-    // Not a test, so no claim.
-    assert!(tests(&[source("/// row:A01\nfn helps() {}\n")]).is_empty());
+    // Not a test, or one that does not run by itself, so no claim.
+    for attribute in ["", concat!("#[test]\n#[", "ignore = \"later\"]\n")] {
+        let text = format!("/// row:A01\n{attribute}fn helps() {{}}\n");
+        assert!(tests(&[source(&text)]).is_empty(), "{text}");
+    }
     let inside = Source {
         path: "services/one/src/two.rs".to_owned(),
         ..source("/// row:A01\n#[test]\nfn works() {}\n")

@@ -41,3 +41,4 @@ mod sockets;
 mod stops;
 mod tidy;
 mod topics;
+mod trouble;

@@ -39,6 +39,8 @@ pub struct Config {
     pub embedded_log: eventlog::Config,
     /// The names of the topics.
     pub topics: Topics,
+    /// Accounts.
+    pub user: user::Config,
     /// Tokens and sessions.
     pub auth: auth::Config,
     /// Chats and bindings.
@@ -66,6 +68,10 @@ pub struct Http {
     pub public: SocketAddr,
     /// Health and metrics.
     pub private: SocketAddr,
+    /// The reverse proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<kit::http::Network>,
+    /// How many connections one address may have at once, sockets and trusted proxies aside.
+    pub connections_per_address: u32,
 }
 
 impl Default for Http {
@@ -73,6 +79,8 @@ impl Default for Http {
         Self {
             public: SocketAddr::from(([127, 0, 0, 1], 8080)),
             private: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            trusted_proxies: Vec::new(),
+            connections_per_address: kit::http::CONNECTIONS_PER_ADDRESS,
         }
     }
 }
@@ -91,6 +99,7 @@ impl Default for Config {
             pool: sql::PoolConfig::default(),
             embedded_log: eventlog::Config::default(),
             topics: Topics::default(),
+            user: user::Config::default(),
             auth: auth::Config::default(),
             chat: chat::Config::default(),
             message: message::Config::default(),
@@ -174,7 +183,7 @@ mod tests {
     }
 
     /// What has no default: it prints as an empty text, and the documents show it as a comment.
-    const SECRETS: [(&str, &str); 2] = [("auth", "secret"), ("ai", "api_key")];
+    const SECRETS: [(&str, &str); 3] = [("auth", "secret"), ("ai", "api_key"), ("ai", "proxy")];
 
     /// row:G03: the documented defaults are the defaults, and they name every setting.
     #[test]

@@ -186,6 +186,26 @@ fn log_tail_prints_records_as_json_lines() {
     );
 }
 
+/// row:G37: after a crash the log goes on above all offsets that were ever given; what is there is found all the same.
+#[test]
+fn log_tail_finds_records_below_the_gap_of_a_crash() {
+    let here = Installation::new();
+    let running = here.run();
+    let (ann, bob) = (register(&running, "ann"), register(&running, "bob"));
+    let body = serde_json::json!({ "kind": "private", "user": bob["user"]["id"] });
+    let answer = running.post("/api/chats", &body, ann["access_token"].as_str());
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert!(running.stop().0.success());
+    let before = here.prints(&["log", "tail", "chat.message.persist"]);
+    assert!(!before.is_empty());
+    // Dropping it kills it.
+    drop(here.run());
+    assert_eq!(
+        here.prints(&["log", "tail", "chat.message.persist"]),
+        before
+    );
+}
+
 fn register(running: &crate::installation::Running, name: &str) -> Value {
     let body = serde_json::json!({
         "username": name, "email": format!("{name}@example.org"), "password": "a-long-enough-password", "cookie": false,

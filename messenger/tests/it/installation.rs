@@ -167,16 +167,33 @@ impl Running {
 
     /// Sends a JSON body to the public listener, in the name of whom `token` belongs to.
     pub(crate) fn post(&self, path: &str, body: &Value, token: Option<&str>) -> Answer {
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}"));
+        self.post_with(path, body, bearer.as_deref())
+    }
+
+    /// Sends a JSON body to the public listener, with one more line in the head.
+    pub(crate) fn post_with(&self, path: &str, body: &Value, line: Option<&str>) -> Answer {
         let body = body.to_string();
-        let bearer = token.map_or_else(String::new, |token| {
-            format!("\r\nAuthorization: Bearer {token}")
-        });
+        let line = line.map_or_else(String::new, |line| format!("\r\n{line}"));
         let head = format!(
-            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}{bearer}",
+            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}{line}",
             body.len()
         );
         let (status, text) = exchange(&self.public, &head, &body);
         Answer { status, text }
+    }
+
+    /// Waits until it ends by itself; gives its status and every line of its log.
+    pub(crate) fn ended(mut self, within: Duration) -> (ExitStatus, Vec<String>) {
+        let deadline = Instant::now() + within;
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            self.log.push(line);
+        }
+        assert!(Instant::now() < deadline, "it goes on: {:?}", self.log);
+        (self.child.wait().unwrap(), std::mem::take(&mut self.log))
     }
 
     /// Stops it as an operator does; gives its status, how long it took, and every line of its log.

@@ -7,3 +7,4 @@ mod ground;
 mod installation;
 mod refusals;
 mod running;
+mod storage;

@@ -24,6 +24,26 @@ fn a_stop_signal_ends_the_process_and_leaves_everything_in_order() {
     );
 }
 
+/// threat:T52: behind a proxy that is named in the settings limits count its clients; what others say counts for nothing.
+#[test]
+fn limits_count_the_clients_of_trusted_proxies() {
+    let here = Installation::new();
+    for (trusted, is_believed) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
+        let running = here.run_with(&[("MESSENGER_HTTP__TRUSTED_PROXIES", trusted)]);
+        let login = serde_json::json!({ "login": "nobody", "password": "wrong-password" });
+        let statuses: Vec<_> = (0..6)
+            .map(|n| {
+                let client = format!("X-Forwarded-For: 198.51.100.{n}");
+                running
+                    .post_with("/api/login", &login, Some(&client))
+                    .status
+            })
+            .collect();
+        let last = if is_believed { 401 } else { 429 };
+        assert_eq!((statuses[4], statuses[5]), (401, last), "{trusted}");
+    }
+}
+
 /// row:G22: every line on standard output is a JSON object with time, level and message.
 #[test]
 fn every_line_of_the_log_is_json() {

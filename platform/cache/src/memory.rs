@@ -1,10 +1,14 @@
 //! The cache of one process: its own memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,12 +21,37 @@ const LIMIT_BYTES: usize = 32 << 20;
 const VALUE_BYTES: usize = 64 << 20;
 /// What a bucket takes beside its key.
 const BUCKET_BYTES: usize = 16;
+/// Into how many parts a map is divided, so that sweeping one part holds up few.
+const PARTS: usize = 16;
+
+/// A map in parts, each with a lock and a share of the bound.
+struct Parts<V> {
+    parts: [Mutex<Bounded<V>>; PARTS],
+    hash: RandomState,
+}
+
+impl<V> Parts<V> {
+    fn new(bytes: usize, evicted: &::metrics::Counter) -> Self {
+        Self {
+            parts: std::array::from_fn(|_| {
+                Mutex::new(Bounded::new(bytes / PARTS, evicted.clone()))
+            }),
+            hash: RandomState::new(),
+        }
+    }
+
+    /// The part in which `key` is.
+    fn part(&self, key: &str) -> MutexGuard<'_, Bounded<V>> {
+        let part = self.hash.hash_one(key) % PARTS as u64;
+        self.parts[usize::try_from(part).unwrap_or_default()].lock()
+    }
+}
 
 /// A cache that only this process sees. Time is the runtime's, so a test can hold it.
 pub struct Memory {
     /// The moment at which a bucket is full again; then it can be forgotten, which is why that is its expiry too.
-    buckets: Mutex<Bounded<Instant>>,
-    values: Mutex<Bounded<Bytes>>,
+    buckets: Parts<Instant>,
+    values: Parts<Bytes>,
     hub: Arc<Hub>,
 }
 
@@ -37,8 +66,8 @@ impl Memory {
     pub fn new() -> Self {
         metrics::describe();
         Self {
-            buckets: Mutex::new(Bounded::new(LIMIT_BYTES, metrics::evicted("limit"))),
-            values: Mutex::new(Bounded::new(VALUE_BYTES, metrics::evicted("value"))),
+            buckets: Parts::new(LIMIT_BYTES, &metrics::evicted("limit")),
+            values: Parts::new(VALUE_BYTES, &metrics::evicted("value")),
             hub: Arc::new(Hub::new(metrics::dropped())),
         }
     }
@@ -46,7 +75,7 @@ impl Memory {
     /// [`Cache::take`], which cannot fail here.
     pub fn decide(&self, key: &str, rule: Rule) -> Decision {
         let now = Instant::now();
-        let mut buckets = self.buckets.lock();
+        let mut buckets = self.buckets.part(key);
         let full_at = buckets.get(key, now).copied();
         let (decision, full_at) = gcra::take(full_at, now, rule);
         if let Some(full_at) = full_at {
@@ -84,16 +113,18 @@ impl Cache for Memory {
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
         check_size(key, &value)?;
         let (now, size) = (Instant::now(), value.len());
-        self.values.lock().insert(key, value, size, now + ttl, now);
+        self.values
+            .part(key)
+            .insert(key, value, size, now + ttl, now);
         Ok(())
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        Ok(self.values.lock().get(key, Instant::now()).cloned())
+        Ok(self.values.part(key).get(key, Instant::now()).cloned())
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.values.lock().remove(key);
+        self.values.part(key).remove(key);
         Ok(())
     }
 

@@ -176,6 +176,10 @@ pub enum Poll {
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits up to `wait` for the next records, at most `max`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] once for a partition whose position is not in the log: it is logged, counted and read no more
+    /// until a seek. The next poll goes on with the others.
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Poll, Error>;
 
     /// Goes to `offset` in a partition that is owned: the next poll reads from there.

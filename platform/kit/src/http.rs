@@ -1,5 +1,8 @@
 //! One HTTP listener: connections, request ids, deadlines, panics, metrics, security headers.
 
+mod client;
+mod crowd;
+
 use std::{
     convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
 };
@@ -12,15 +15,22 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, header, request::Parts};
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tower::ServiceExt as _;
 
 use crate::{Call, Code, Fault, Spawner};
+
+pub(crate) use crowd::Crowd;
+
+pub use client::{Client, Network, TrustedProxies, limited};
 
 /// The header that names a request, on requests and answers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,7 +81,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body of a request unless a route says otherwise.
 const BODY_LIMIT: usize = 256 * 1024;
-/// A client that has not sent its whole head by then is closed.
+/// How many HTTP connections one address may have at once unless the node is told otherwise. Sockets are not among them.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 1000;
+/// How many of those who stood in line when the stop began are still let in.
+const LINE: usize = 128;
+/// A client that has not sent the whole head of its first or next request by then is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Puts on a router what every door has.
@@ -107,7 +121,7 @@ async fn ground_rules(mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or("none".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().as_str().to_owned();
+    let method = label(request.method());
     let started = Instant::now();
 
     let answered =
@@ -125,9 +139,9 @@ async fn ground_rules(mut request: Request, next: Next) -> Response {
 
     let status = response.status().as_u16().to_string();
     let took = started.elapsed();
-    metrics::counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status.clone())
+    metrics::counter!("http_requests_total", "method" => method, "route" => route.clone(), "status" => status.clone())
         .increment(1);
-    metrics::histogram!("http_request_seconds", "method" => method.clone(), "route" => route.clone())
+    metrics::histogram!("http_request_seconds", "method" => method, "route" => route.clone())
         .record(took.as_secs_f64());
     tracing::debug!(request.id = %id, method, route, status, ms = took.as_secs_f64() * 1e3, "answered {method} {route}");
 
@@ -160,53 +174,91 @@ async fn ground_rules(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Accepts and serves until the node begins to stop, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, spawner: Spawner) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// A client may send any word as its method; what counts requests knows these.
+fn label(method: &http::Method) -> &'static str {
+    [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+    ]
+    .into_iter()
+    .find(|known| *known == method.as_str())
+    .unwrap_or("other")
+}
+
+/// Accepts and serves until `spawner` is to stop, then lets open requests end. HTTP/1 only: its clock runs from the
+/// first moment of a connection, so a silent one ends.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    crowd: Arc<Crowd>,
+    spawner: Spawner,
+) {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 * 1024);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100);
-    let stop = spawner.token().clone();
+    let door = Door {
+        builder,
+        router,
+        crowd,
+        spawner,
+    };
+    let stop = door.spawner.token().clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => door.enter(stream, peer),
             Err(error) => {
                 // Out of descriptors, most likely: wait instead of spinning, the open sockets live on.
                 tracing::warn!(%error, "accepting a connection failed");
                 metrics::counter!("accept_errors_total").increment(1);
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
+        }
+    }
+    for _ in 0..LINE {
+        let Some(Ok((stream, peer))) = listener.accept().now_or_never() else {
+            return;
+        };
+        door.enter(stream, peer);
+    }
+}
+
+/// What every connection of a listener gets.
+struct Door {
+    builder: http1::Builder,
+    router: Router,
+    crowd: Arc<Crowd>,
+    spawner: Spawner,
+}
+
+impl Door {
+    fn enter(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(seat) = self.crowd.seat(peer.ip()) else {
+            metrics::counter!("http_connections_refused_total").increment(1);
+            return;
         };
         let _ = stream.set_nodelay(true);
-        let service =
-            router
-                .clone()
-                .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-                    request.extensions_mut().insert(Peer(peer));
-                    request.map(axum::body::Body::new)
-                });
-        let builder = builder.clone();
-        let stop = stop.clone();
-        spawner.spawn("http connection", async move {
-            let connection = builder
-                .serve_connection_with_upgrades(
-                    TokioIo::new(stream),
-                    TowerToHyperService::new(service),
-                )
-                .into_owned();
+        let service = self.router.clone().map_request(
+            move |mut request: http::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(Peer(peer));
+                request.map(axum::body::Body::new)
+            },
+        );
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades();
+        let stop = self.spawner.token().clone();
+        self.spawner.spawn("http connection", async move {
+            let _seat = seat;
             tokio::pin!(connection);
             tokio::select! {
+                // First, so that a request that is there already is not taken for silence.
+                biased;
                 result = connection.as_mut() => drop(result),
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();

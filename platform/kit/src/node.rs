@@ -2,12 +2,17 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Backoff, BoxError, health::Health, http, telemetry};
+use crate::{
+    Backoff, BoxError,
+    health::Health,
+    http::{self, Crowd, TrustedProxies},
+    telemetry,
+};
 
 /// What a node does when one of its tasks ends with an error or panics.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +23,36 @@ pub enum OnFailure {
     Fatal,
 }
 
+/// What stops together.
+#[derive(Clone, Debug, Default)]
+struct Phase {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Phase {
+    /// Tells everything of this phase to stop and waits for it, though not longer than until `deadline`.
+    async fn end(&self, name: &'static str, deadline: Instant) {
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout_at(deadline, self.tracker.wait())
+            .await
+            .is_err()
+        {
+            let left = self.tracker.len();
+            tracing::warn!(phase = name, left, "not everything stopped in time");
+        }
+    }
+}
+
 /// Starts tasks and tells them when to stop. Cheap to clone.
+///
+/// A stop has two phases: first the doors, which take nothing new and answer what they have taken, then everything
+/// else, which the doors needed for that.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    tracker: TaskTracker,
-    soft: CancellationToken,
+    phase: Phase,
+    doors: Phase,
     hard: CancellationToken,
     fatal: Arc<Mutex<Option<String>>>,
     failed: CancellationToken,
@@ -31,29 +61,39 @@ pub struct Spawner {
 impl Spawner {
     fn new() -> Self {
         Self {
-            tracker: TaskTracker::new(),
-            soft: CancellationToken::new(),
+            phase: Phase::default(),
+            doors: Phase::default(),
             hard: CancellationToken::new(),
             fatal: Arc::default(),
             failed: CancellationToken::new(),
         }
     }
 
-    /// Cancelled when the node begins to stop; a task then finishes what it has and returns.
+    /// The spawner of what faces clients: its tasks are told to stop as soon as the node begins to, and all others go
+    /// on until these have ended.
+    #[must_use]
+    pub fn doors(&self) -> Self {
+        Self {
+            phase: self.doors.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Cancelled when the tasks of this spawner have to stop: a task then finishes what it has and returns.
     pub fn token(&self) -> &CancellationToken {
-        &self.soft
+        &self.phase.stop
     }
 
     /// Runs `work` once. A panic is logged and counted and disturbs nobody else.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let hard = self.hard.clone();
-        let inner = self.tracker.spawn(async move {
+        let inner = self.phase.tracker.spawn(async move {
             tokio::select! {
                 () = work => {}
                 () = hard.cancelled() => {}
             }
         });
-        self.tracker.spawn(async move {
+        self.phase.tracker.spawn(async move {
             if inner.await.is_err_and(|error| error.is_panic()) {
                 metrics::counter!("task_failures_total", "task" => name).increment(1);
                 tracing::error!(task = name, "task panicked");
@@ -71,24 +111,29 @@ impl Spawner {
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let this = self.clone();
-        self.tracker.spawn(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        self.phase.tracker.spawn(async move {
+            let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+            let mut backoff = waits();
             loop {
-                let mut work = this.tracker.spawn(make());
+                let started = Instant::now();
+                let mut work = this.phase.tracker.spawn(make());
                 let result = tokio::select! {
                     result = &mut work => result,
                     () = this.hard.cancelled() => return work.abort(),
                 };
                 let trouble = match result {
-                    Ok(Ok(())) if this.soft.is_cancelled() => return,
+                    Ok(Ok(())) if this.token().is_cancelled() => return,
                     Ok(Ok(())) => "it ended by itself".to_owned(),
                     Ok(Err(error)) => error_chain(error.as_ref()),
                     Err(_) => "it panicked".to_owned(),
                 };
                 metrics::counter!("task_failures_total", "task" => name).increment(1);
                 tracing::error!(task = name, error = trouble, "task failed");
-                if this.soft.is_cancelled() {
+                if this.token().is_cancelled() {
                     return;
+                }
+                if started.elapsed() >= WELL {
+                    backoff = waits();
                 }
                 match policy {
                     OnFailure::Fatal => {
@@ -99,13 +144,16 @@ impl Spawner {
                     }
                     OnFailure::Restart => tokio::select! {
                         () = tokio::time::sleep(backoff.next_wait()) => {}
-                        () = this.soft.cancelled() => return,
+                        () = this.token().cancelled() => return,
                     },
                 }
             }
         });
     }
 }
+
+/// A task that ran for so long was well: its next restart does not wait for the failures before.
+const WELL: Duration = Duration::from_mins(1);
 
 /// An error and its causes in one line.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -126,6 +174,8 @@ pub struct Node {
     health: Health,
     public: Router,
     private: Router,
+    proxies: TrustedProxies,
+    connections_per_address: u32,
     closers: Vec<(&'static str, Closer)>,
 }
 
@@ -143,6 +193,8 @@ impl Node {
             health: Health::default(),
             public: Router::new(),
             private: Router::new(),
+            proxies: TrustedProxies::default(),
+            connections_per_address: http::CONNECTIONS_PER_ADDRESS,
             closers: Vec::new(),
         }
     }
@@ -157,7 +209,18 @@ impl Node {
         self.private = std::mem::take(&mut self.private).merge(router);
     }
 
-    /// Starts a task that lives as long as the node.
+    /// Believes what these reverse proxies say about their clients; see [`http::Client`].
+    pub fn trust(&mut self, proxies: impl Into<TrustedProxies>) {
+        self.proxies = proxies.into();
+    }
+
+    /// Lets one address have so many HTTP connections at once, [`http::CONNECTIONS_PER_ADDRESS`] unless told; the
+    /// trusted proxies have no limit, and a connection that became a socket does not count.
+    pub fn limit_connections(&mut self, per_address: u32) {
+        self.connections_per_address = per_address;
+    }
+
+    /// Starts a task that lives as long as the node; it is told to stop when the doors are closed.
     pub fn task<F>(
         &self,
         name: &'static str,
@@ -191,9 +254,9 @@ impl Node {
         self.spawner.clone()
     }
 
-    /// Cancelled when the node begins to stop.
+    /// Cancelled when the doors are closed and the tasks have to stop; [`Spawner::doors`] has the moment before that.
     pub fn token(&self) -> CancellationToken {
-        self.spawner.soft.clone()
+        self.spawner.token().clone()
     }
 
     /// The readiness of the node.
@@ -228,6 +291,8 @@ pub struct BoundNode {
 }
 
 impl BoundNode {
+    /// The longest that the doors are waited for: as long as a send waits for its outcome, and some more.
+    pub const DOORS: Duration = Duration::from_secs(15);
     /// The longest a stop may take before tasks are cut off.
     pub const DRAIN: Duration = Duration::from_secs(20);
 
@@ -241,7 +306,7 @@ impl BoundNode {
         self.private.local_addr()
     }
 
-    /// Serves until `stop` ends or a task fails for good; then drains and closes.
+    /// Serves until `stop` ends or a task fails for good; then closes the doors, ends the tasks and closes the rest.
     ///
     /// # Errors
     /// The reason, when the node stopped because of a task.
@@ -251,36 +316,40 @@ impl BoundNode {
             health,
             public,
             private,
+            proxies,
+            connections_per_address,
             closers,
         } = self.node;
         let metrics = telemetry::metrics();
         let upkeep = metrics.clone();
         let private = private.merge(health.clone().router(move || metrics.render()));
-        // Health stays reachable while the public door drains, so it has a stop of its own.
+        // Health stays reachable while the node drains, so it has a stop of its own.
         let observer = Spawner {
-            tracker: TaskTracker::new(),
-            soft: spawner.hard.clone(),
+            phase: Phase {
+                tracker: TaskTracker::new(),
+                stop: spawner.hard.clone(),
+            },
             ..spawner.clone()
         };
-        spawner.spawn(
+        let crowd = Crowd::new(connections_per_address, proxies.clone());
+        let public = http::with_ground_rules(public).layer(Extension(proxies));
+        let private = http::with_ground_rules(private);
+        let doors = spawner.doors();
+        doors.spawn(
             "public listener",
-            http::serve(
-                self.public,
-                http::with_ground_rules(public),
-                spawner.clone(),
-            ),
+            http::serve(self.public, public, crowd.clone(), doors.clone()),
         );
         observer.clone().spawn(
             "private listener",
-            http::serve(self.private, http::with_ground_rules(private), observer),
+            http::serve(self.private, private, crowd.alike(), observer),
         );
-        let soft = spawner.soft.clone();
+        let end = spawner.token().clone();
         spawner.spawn("metrics upkeep", async move {
             let mut tick = tokio::time::interval(Duration::from_secs(5));
-            while !soft.is_cancelled() {
+            while !end.is_cancelled() {
                 tokio::select! {
                     _ = tick.tick() => upkeep.run_upkeep(),
-                    () = soft.cancelled() => {}
+                    () = end.cancelled() => {}
                 }
             }
         });
@@ -291,19 +360,15 @@ impl BoundNode {
             () = spawner.failed.cancelled() => {}
         }
         health.set_stopping();
-        spawner.soft.cancel();
-        spawner.tracker.close();
-        if tokio::time::timeout(BoundNode::DRAIN, spawner.tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                tasks = spawner.tracker.len(),
-                "cutting off what did not stop in time"
-            );
-        }
+        let begun = Instant::now();
+        spawner.doors.end("doors", begun + Self::DOORS).await;
+        spawner.phase.end("tasks", begun + Self::DRAIN).await;
         spawner.hard.cancel();
-        let _ = tokio::time::timeout(Duration::from_secs(2), spawner.tracker.wait()).await;
+        let cut_off = async {
+            spawner.doors.tracker.wait().await;
+            spawner.phase.tracker.wait().await;
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), cut_off).await;
         for (name, close) in closers.into_iter().rev() {
             if tokio::time::timeout(Duration::from_secs(10), close())
                 .await

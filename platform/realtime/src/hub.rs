@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -70,7 +70,7 @@ impl Hub {
             config,
             clock,
             instance: ids.next(),
-            spawner: node.spawner(),
+            spawner: node.spawner().doors(),
             metrics: Metrics::new(door),
             heartbeat: Frame::text(b"{}"),
             started: Instant::now(),
@@ -83,7 +83,7 @@ impl Hub {
             is_draining: AtomicBool::new(false),
         });
         let this = hub.clone();
-        node.task("sockets", OnFailure::Restart, move || {
+        hub.spawner.task("sockets", OnFailure::Restart, move || {
             let hub = this.clone();
             async move {
                 hub.turn_wheel().await;
@@ -184,7 +184,7 @@ impl Hub {
             );
             return Err(fault.retry_in(Duration::from_secs(5)));
         }
-        let address = network(address);
+        let address = kit::http::limited(address);
         if take_place(
             &self.addresses,
             address,
@@ -274,14 +274,6 @@ fn give_place_up<K: Eq + Hash>(places: &Mutex<HashMap<K, u32>>, key: K) {
         if *taken.get() == 0 {
             taken.remove();
         }
-    }
-}
-
-/// One customer has one IPv4 address, or one IPv6 network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -64,9 +64,6 @@ pub struct Hello {
     proto: u32,
     #[serde(default)]
     token: Option<String>,
-    /// The name that the device gives itself.
-    #[serde(default)]
-    pub device: Option<String>,
     /// Streams to go on with, and from where.
     #[serde(default)]
     pub resume: HashMap<String, ResumeAt>,

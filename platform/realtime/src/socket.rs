@@ -94,7 +94,7 @@ impl Socket {
         &self.hub
     }
 
-    /// Where the client comes from.
+    /// Where the client comes from; behind a trusted proxy, what that one says.
     pub fn address(&self) -> IpAddr {
         self.address
     }
@@ -121,18 +121,15 @@ impl Socket {
         match pushed {
             Ok(pushed) => self.after(pushed),
             Err(Refused::Closed) => {}
-            Err(Refused::Full) => {
-                self.hub.metrics().slow.increment(1);
-                self.queue.lock().clear();
-                self.close(Close::TOO_SLOW);
-            }
+            Err(Refused::Full) => self.close(Close::TOO_SLOW),
         }
     }
 
     /// Sends an event of a stream.
     ///
     /// # Errors
-    /// [`Crowded`] when half of the queue is used: nothing was sent, and the whole stream has to lag.
+    /// [`Crowded`] when half of the queue is used: nothing was sent, and the whole stream has to lag. Where there is
+    /// no way to catch up, [`Socket::close`] with [`Close::TOO_SLOW`] instead.
     pub fn send_event(&self, frame: &Frame) -> Result<(), Crowded> {
         let pushed = self.queue.lock().push_event(frame);
         self.after(pushed.inspect_err(|Crowded| self.hub.metrics().lags.increment(1))?);
@@ -147,7 +144,12 @@ impl Socket {
     }
 
     /// Sends what is queued and then closes; nothing is taken afterwards. Only the first close counts.
+    /// [`Close::TOO_SLOW`] forgets what is queued: its client would not take it.
     pub fn close(&self, close: Close) {
+        if close == Close::TOO_SLOW && self.is_open() {
+            self.hub.metrics().slow.increment(1);
+            self.queue.lock().clear();
+        }
         self.close_with(close.code, close.reason);
     }
 
@@ -236,8 +238,6 @@ impl Socket {
             }
             Verdict::Lost => self.close(Close::HEARTBEAT_LOST),
             Verdict::Stalled => {
-                self.hub.metrics().slow.increment(1);
-                self.queue.lock().clear();
                 self.close(Close::TOO_SLOW);
                 self.abort();
             }

@@ -10,8 +10,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use kit::{Call, Code, Fault, http::Peer};
+use hyper_util::rt::TokioIo;
+use kit::{Call, Code, Fault, http::Client};
 use sha1::{Digest as _, Sha1};
 use tokio::net::TcpStream;
 
@@ -22,10 +22,10 @@ pub fn door<S: Service, R: Clone + Send + Sync + 'static>(
     hub: Arc<Hub>,
     service: Arc<S>,
 ) -> MethodRouter<R> {
-    get(move |call: Call, peer: Peer, request: Request| {
+    get(move |call: Call, client: Client, request: Request| {
         let (hub, service) = (hub.clone(), service.clone());
         async move {
-            enter(&hub, service, &call, peer, request)
+            enter(&hub, service, &call, client, request)
                 .await
                 .unwrap_or_else(|refusal| refusal)
         }
@@ -36,7 +36,7 @@ async fn enter<S: Service>(
     hub: &Arc<Hub>,
     service: Arc<S>,
     call: &Call,
-    Peer(peer): Peer,
+    Client(client): Client,
     mut request: Request,
 ) -> Result<Response, Response> {
     let refuse = |reason, fault: Fault| {
@@ -75,18 +75,18 @@ async fn enter<S: Service>(
         None => None,
     };
     let seat = hub
-        .seat_address(peer.ip())
+        .seat_address(client)
         .map_err(IntoResponse::into_response)?;
 
     let hub_of_task = hub.clone();
     // In a box, like its result: the task of an idle connection keeps no room for its beginning.
     let connecting = Box::pin(async move {
         let upgraded = upgrade.await.ok()?;
-        let Ok(parts) = downcast::<TokioIo<TcpStream>>(upgraded) else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
             tracing::error!("a socket came through a listener that is not ours");
             return None;
         };
-        let connected = hub_of_task.connect(peer.ip());
+        let connected = hub_of_task.connect(client);
         let protocol = Protocol::new(service, connected.0.clone(), identity, seat);
         Some(Box::new(Driver::new(
             parts.io.into_inner(),

@@ -3,13 +3,11 @@
 use std::{
     fmt,
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use kit::CancellationToken;
 use sqlx::{SqlSafeStr, SqlStr};
 
 use crate::{
@@ -31,8 +29,8 @@ pub(crate) struct Store {
     pub(crate) service: String,
     pub(crate) place: Place,
     pub(crate) meters: Meters,
-    /// Set once a write ended in [`Error::Fatal`] or [`Error::Corrupt`]: nothing is written after that.
-    broken: AtomicBool,
+    /// Cancelled once a write ended in [`Error::Fatal`] or [`Error::Corrupt`]: nothing is written after that.
+    broken: CancellationToken,
 }
 
 pub(crate) enum Place {
@@ -61,7 +59,7 @@ impl Db {
             service: service.to_owned(),
             place,
             meters,
-            broken: AtomicBool::new(false),
+            broken: CancellationToken::new(),
         }))
     }
 
@@ -81,11 +79,7 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`] when no connection was free in time; [`Error::Fatal`] after an earlier one.
     pub async fn write_tx(&self) -> Result<Tx, Error> {
-        if self.0.broken.load(Ordering::Acquire) {
-            return Err(Error::Fatal(
-                "an earlier write failed; the process must be started again".into(),
-            ));
-        }
+        self.0.check_whole()?;
         self.begin(Kind::Write).await
     }
 
@@ -177,17 +171,19 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Fatal`], with the reason.
     pub async fn check(&self) -> Result<(), Error> {
-        if self.0.broken.load(Ordering::Acquire) {
-            return Err(Error::Fatal(
-                "an earlier write failed; the process must be started again".into(),
-            ));
-        }
+        self.0.check_whole()?;
         if let Place::Sqlite(file) = &self.0.place {
             file.check().await?;
         }
         self.fetch_optional("SELECT 1 AS one", Args::none())
             .await
             .map(drop)
+    }
+
+    /// Ends when a write has failed for good. The process has to stop then: nothing more is written here, and a new one
+    /// finds out what is on the disk.
+    pub async fn broken(&self) {
+        self.0.broken.cancelled().await;
     }
 
     /// Waits until no connection is in use, though no longer than five seconds, and closes them all. A SQLite file is
@@ -225,6 +221,14 @@ impl Store {
         }
     }
 
+    fn check_whole(&self) -> Result<(), Error> {
+        if self.broken.is_cancelled() {
+            let text = "an earlier write failed; the process must be started again";
+            return Err(Error::Fatal(text.into()));
+        }
+        Ok(())
+    }
+
     /// Runs one statement with its time, its deadline and its errors on the record.
     pub(crate) async fn measured<T>(
         &self,
@@ -255,7 +259,7 @@ impl Store {
         result.inspect_err(|error| {
             self.meters.failed(error);
             if error.is_fatal() && !matches!(kind, Kind::Read) {
-                self.broken.store(true, Ordering::Release);
+                self.broken.cancel();
             }
         })
     }

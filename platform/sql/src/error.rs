@@ -34,7 +34,11 @@ pub enum Error {
     /// The store cannot be used as it is; the text is for the person who runs the server.
     #[error("{0}")]
     Refused(String),
-    /// A defect of ours: a wrong statement, a wrong type, a broken foreign key.
+    /// The values are not what the table takes: a broken rule other than a unique one, a number out of range, text that
+    /// is none.
+    #[error("the store does not take these values")]
+    Values(#[source] BoxError),
+    /// A defect of ours: a wrong statement, a wrong type.
     #[error("a statement failed")]
     Other(#[source] BoxError),
 }
@@ -50,6 +54,11 @@ impl Error {
         matches!(self, Self::Fatal(_) | Self::Corrupt(_))
     }
 
+    /// Whether the values are to blame: other values may be stored meanwhile.
+    pub fn is_about_values(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Values(_))
+    }
+
     /// The label of this error in metrics.
     pub(crate) fn class(&self) -> &'static str {
         match self {
@@ -60,6 +69,7 @@ impl Error {
             Self::Corrupt(_) => "corrupt",
             Self::Fatal(_) => "fatal",
             Self::Refused(_) => "refused",
+            Self::Values(_) => "values",
             Self::Other(_) => "other",
         }
     }
@@ -116,6 +126,8 @@ fn from_sqlite(code: i32, constraint: Option<String>, error: sqlx::Error) -> Err
         (_, 8 | 14) => Error::Unavailable(source),
         (_, 10) => Error::Fatal(source),
         (_, 11 | 26) => Error::Corrupt(source),
+        // too big, constraint, mismatch
+        (_, 18..=20) => Error::Values(source),
         _ => Error::Other(source),
     }
 }
@@ -146,6 +158,8 @@ fn from_postgres(code: &str, constraint: Option<String>, error: sqlx::Error) -> 
         "40001" | "40P01" | "55P03" | "57014" => Error::Busy(source),
         "53100" => Error::Full(source),
         "XX001" | "XX002" => Error::Corrupt(source),
+        // data exception, integrity constraint violation
+        _ if code.starts_with("22") || code.starts_with("23") => Error::Values(source),
         // no memory, no connection left, out of locks; connection lost; wrong login; no such database; server stops
         _ if ["53", "08", "28", "3D", "57", "25P0"]
             .iter()
@@ -170,9 +184,11 @@ impl From<Error> for Fault {
             .reason("storage_full")
             .with_source(error),
             Error::Busy(_) | Error::Unavailable(_) => Self::unavailable(error),
-            Error::Corrupt(_) | Error::Fatal(_) | Error::Refused(_) | Error::Other(_) => {
-                Self::internal(error)
-            }
+            Error::Corrupt(_)
+            | Error::Fatal(_)
+            | Error::Refused(_)
+            | Error::Values(_)
+            | Error::Other(_) => Self::internal(error),
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Config {
     pub provider: Dialect,
     /// Where the provider is; a missing `/v1` is added.
     pub base_url: String,
+    /// A proxy to the provider. Without one the address is called directly, whatever the environment says.
+    #[serde(serialize_with = "kit::config::redacted")]
+    pub proxy: Option<SecretString>,
     /// The provider's key; never logged, never sent anywhere else.
     #[serde(serialize_with = "kit::config::redacted")]
     pub api_key: Option<SecretString>,
@@ -56,6 +59,9 @@ pub struct Config {
     pub concurrency: usize,
     /// How often a binding's provider is tried before the binding fails.
     pub probe_tries: u32,
+    /// How long a run is kept after its end; at least a day.
+    #[serde(with = "duration")]
+    pub retention: Duration,
 }
 
 impl Default for Config {
@@ -63,6 +69,7 @@ impl Default for Config {
         Self {
             provider: Dialect::Demo,
             base_url: "https://api.openai.com/v1".to_owned(),
+            proxy: None,
             api_key: None,
             model: "gpt-4o-mini".to_owned(),
             max_output_tokens: 1024,
@@ -73,6 +80,7 @@ impl Default for Config {
             context: Context::default(),
             concurrency: 8,
             probe_tries: 5,
+            retention: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -224,6 +232,9 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.retention < Duration::from_hours(24) {
+            return Err("ai.retention is shorter than a day".to_owned());
+        }
         Ok(())
     }
 
@@ -234,6 +245,7 @@ impl Config {
             Dialect::ChatCompletions => Arc::new(chat_completions::ChatCompletions::new(
                 &chat_completions::Settings {
                     base_url: self.base_url.clone(),
+                    proxy: self.proxy.clone(),
                     api_key: self.api_key.clone(),
                     model: self.model.clone(),
                     connect_timeout: self.timeouts.connect,

@@ -6,11 +6,11 @@ use sql::Engine;
 pub(crate) fn lock_thread(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => {
-            "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, kernel, probe_ms, tries, calling, worker
+            "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, version, kernel, probe_ms, tries, calling, worker
              FROM thread WHERE thread_id = $1 FOR UPDATE"
         }
         Engine::Sqlite => {
-            "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, kernel, probe_ms, tries, calling, worker
+            "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, version, kernel, probe_ms, tries, calling, worker
              FROM thread WHERE thread_id = $1"
         }
     }

@@ -158,6 +158,10 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
     node.task("ai outbox", OnFailure::Restart, move || {
         outbox.clone().run(stop.clone())
     });
+    let (cleaned, keep, stop) = (bindings.clone(), config.retention, node.token());
+    node.task("ai retention", OnFailure::Restart, move || {
+        cleaned.clone().forget(keep, stop.clone())
+    });
     let intakes = Intakes {
         bindings: bindings.clone(),
         log: deps.log,

@@ -1,6 +1,7 @@
 //! What the AI needs from outside: somebody who writes.
 
 use async_trait::async_trait;
+use contracts::ai::Why;
 use futures_util::stream::BoxStream;
 
 use crate::domain::prompt::Prompt;
@@ -17,49 +18,59 @@ pub(crate) enum Piece {
     Tokens(i64),
 }
 
-/// What went wrong with a provider. The words are stable and safe to show; nothing of the provider's own
-/// text is in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// What went wrong with a provider; nothing of the provider's own text is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// It cannot be reached, or says that it is not well.
-    #[error("provider_unavailable")]
     Unavailable,
     /// It did not answer in time.
-    #[error("provider_timeout")]
     Timeout,
     /// It asks for fewer calls.
-    #[error("provider_rate_limited")]
     RateLimited,
     /// It refuses us: wrong key, wrong model, wrong address.
-    #[error("provider_refused")]
     Refused,
     /// It broke off in the middle.
-    #[error("provider_cut_off")]
     CutOff,
     /// What it sent is no answer.
-    #[error("provider_malformed")]
     Malformed,
     /// It sent more than may be.
-    #[error("provider_too_long")]
     TooLong,
     /// It sent nothing to say.
-    #[error("provider_empty")]
     Empty,
 }
 
 impl Failure {
-    /// The stable word.
+    /// As the owner is told.
+    pub(crate) fn why(self) -> Why {
+        match self {
+            Self::Unavailable => Why::ProviderUnavailable,
+            Self::Timeout => Why::ProviderTimeout,
+            Self::RateLimited => Why::ProviderRateLimited,
+            Self::Refused => Why::ProviderRefused,
+            Self::CutOff => Why::ProviderCutOff,
+            Self::Malformed => Why::ProviderMalformed,
+            Self::TooLong => Why::ProviderTooLong,
+            Self::Empty => Why::ProviderEmpty,
+        }
+    }
+
+    /// For logs and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Unavailable => "provider_unavailable",
-            Self::Timeout => "provider_timeout",
-            Self::RateLimited => "provider_rate_limited",
-            Self::Refused => "provider_refused",
-            Self::CutOff => "provider_cut_off",
-            Self::Malformed => "provider_malformed",
-            Self::TooLong => "provider_too_long",
-            Self::Empty => "provider_empty",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::RateLimited => "rate_limited",
+            Self::Refused => "refused",
+            Self::CutOff => "cut_off",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::Empty => "empty",
         }
+    }
+
+    /// Whether the provider did nothing for a call that ended so before the first piece.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self, Self::Unavailable | Self::RateLimited | Self::Refused)
     }
 
     /// Whether the same call may go well a little later.

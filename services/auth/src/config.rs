@@ -6,8 +6,6 @@ use cache::Rule;
 use contracts::auth::token::MAX_LIFETIME_S;
 use kit::config::SecretString;
 
-use crate::domain::address::Network;
-
 /// The section `auth`.
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,16 +27,14 @@ pub struct Config {
     pub login_limit: Rule,
     /// Registrations from one address.
     pub register_limit: Rule,
-    /// Password checks of one account, from everywhere.
+    /// Password checks of one account by strangers, from everywhere; and by each browser that logged in to it before.
     pub account_limit: Rule,
     /// Passwords hashed at the same time, 19 MiB each; 0 is one for each core.
     pub hash_workers: usize,
     /// Requests that wait for their turn at most; the next one is answered with 503.
     pub hash_queue: usize,
-    /// The address by which browsers reach the server. With `https:` the cookie is marked `Secure`.
+    /// The address by which browsers reach the server. With `https:` cookies are marked `Secure` and bound to the host.
     pub public_url: String,
-    /// The reverse proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for Config {
@@ -55,7 +51,6 @@ impl Default for Config {
             hash_workers: 0,
             hash_queue: 64,
             public_url: "http://localhost:8080".to_owned(),
-            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum StartError {
     Key,
 }
 
-/// Seals private keys with a key derived from the secret.
+/// Seals private keys, and what browsers keep for us, with a key derived from the secret.
 pub(crate) struct Sealer(RandomizedNonceKey);
 
 impl Sealer {
@@ -88,23 +88,24 @@ impl Sealer {
             .map_err(|_| StartError::Key)
     }
 
-    /// `nonce || ciphertext || tag`, bound to `kid`.
-    fn seal(&self, kid: &str, private: &[u8]) -> Result<Vec<u8>, StartError> {
+    /// `nonce || ciphertext || tag`, bound to `name`.
+    pub(crate) fn seal(&self, name: &str, private: &[u8]) -> Result<Vec<u8>, StartError> {
         let mut sealed = private.to_vec();
         let nonce = self
             .0
-            .seal_in_place_append_tag(Aad::from(kid.as_bytes()), &mut sealed)
+            .seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut sealed)
             .map_err(|_| StartError::Key)?;
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    fn unseal(&self, kid: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    /// What was sealed under `name`; `None` for anything else.
+    pub(crate) fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
         let length = self
             .0
-            .open_in_place(nonce, Aad::from(kid.as_bytes()), &mut text)
+            .open_in_place(nonce, Aad::from(name.as_bytes()), &mut text)
             .ok()?
             .len();
         text.truncate(length);

@@ -17,7 +17,6 @@ use kit::{Clock, Ids, Node};
 pub use api::http::{openapi, routes};
 pub use app::Auth;
 pub use config::Config;
-pub use domain::address::Network;
 pub use keys::StartError;
 
 /// The tables of this service.
@@ -52,6 +51,8 @@ pub async fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<Arc<A
     let store = store::Store::new(deps.db.clone());
     let signer = keys::Signer::load(&store, &sealer, deps.clock.now_ms()).await?;
     let auth = Arc::new(Auth {
+        spawner: node.spawner(),
+        sealer,
         hasher: hasher::Hasher::new(config.hash_workers(), config.hash_queue),
         config: config.clone(),
         store,

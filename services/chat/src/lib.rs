@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cache::Limits;
 use contracts::{
-    auth::Verifier, chat::ChatClient, events::Topics, message::MessageClient, user::UserClient,
+    ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
 };
 use eventlog::{EventLog, TopicSpec, submit::Submitter};
 use kit::{Clock, Ids, Node, OnFailure};
@@ -27,12 +27,18 @@ pub use store::MIGRATIONS;
 pub struct Config {
     /// How often one person may ask for advice.
     pub advice_per_minute: u32,
+    /// How often one person may set or remove a binding; a new one makes the AI call its provider.
+    pub bindings_per_minute: u32,
+    /// How often one person may open a chat.
+    pub chats_per_minute: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             advice_per_minute: 20,
+            bindings_per_minute: 30,
+            chats_per_minute: 60,
         }
     }
 }
@@ -51,6 +57,8 @@ pub struct Deps {
     pub users: UserClient,
     /// The chat streams.
     pub message: MessageClient,
+    /// Whether there is budget for another call.
+    pub ai: AiClient,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
     /// Wall-clock time.
@@ -78,7 +86,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 }
 
 /// Starts the service on `node`. The topics exist and the tables are migrated.
-pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
+pub fn build(config: &Config, deps: Deps, node: &mut Node) {
     metrics::describe();
     let store = store::Store::new(deps.db);
     let token = node.token();
@@ -117,18 +125,18 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
     });
     let commands = app::commands::Commands {
         config: config.clone(),
-        store: store.clone(),
+        store,
         publisher,
         waiters,
         topics: deps.topics,
         users: deps.users,
         message: deps.message,
+        ai: deps.ai,
         limits: deps.limits,
         clock: deps.clock,
         ids: deps.ids,
     };
     node.http(api::http::router(Arc::new(commands), deps.verifier));
-    Arc::new(app::lookup::Lookup(store))
 }
 
 /// The description of the HTTP routes.

@@ -9,11 +9,18 @@ mod domain;
 mod metrics;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use cache::{Limits, Rule};
 use contracts::{auth::Verifier, events::Topics, message::MessageClient};
 use eventlog::{EventLog, TopicSpec, submit::Submitter};
-use kit::{CancellationToken, Clock, Fault, Ids, Node, OnFailure};
+use kit::{Clock, Fault, Ids, Node, OnFailure};
 use serde::{Deserialize, Serialize};
 
 pub use store::MIGRATIONS;
@@ -27,6 +34,8 @@ pub struct Config {
     /// A worker that does not come back for so long loses its partitions.
     #[serde(with = "kit::config::duration")]
     pub session_timeout: Duration,
+    /// What one person may send over HTTP; a connection of `/ws/v1` has a limit of its own.
+    pub http_sends: Rule,
 }
 
 impl Default for Config {
@@ -34,6 +43,11 @@ impl Default for Config {
         Self {
             persist_workers: 1,
             session_timeout: Duration::from_secs(6),
+            http_sends: Rule {
+                per: Duration::from_secs(10),
+                count: 100,
+                burst: 30,
+            },
         }
     }
 }
@@ -123,26 +137,21 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClie
 
     let submitter = Submitter::default();
     let (log, topics, answers) = (deps.log.clone(), deps.topics.clone(), submitter.clone());
-    let started = CancellationToken::new();
-    let tailing = started.clone();
+    let tailing = Arc::new(AtomicBool::new(false));
+    let is_tailing = tailing.clone();
     node.task("message answers", OnFailure::Restart, move || {
         app::reader::answer_sends(
             log.clone(),
             topics.clone(),
             answers.clone(),
-            started.clone(),
+            tailing.clone(),
             token.clone(),
         )
     });
     node.ready("message answers", move || {
-        let tailing = tailing.is_cancelled();
-        async move {
-            if tailing {
-                Ok(())
-            } else {
-                Err("not tailing yet".to_owned())
-            }
-        }
+        let is_tailing = is_tailing.load(Ordering::Acquire);
+        let not_tailing = || "answers are not read".to_owned();
+        async move { is_tailing.then_some(()).ok_or_else(not_tailing) }
     });
     let checked = store.clone();
     node.ready("message store", move || {
@@ -158,8 +167,21 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClie
 }
 
 /// The HTTP routes over `message`, wherever it runs.
-pub fn routes(message: MessageClient, verifier: Arc<Verifier>) -> axum::Router {
-    api::http::router(message, verifier)
+pub fn routes(
+    config: &Config,
+    message: MessageClient,
+    limits: Limits,
+    verifier: Arc<Verifier>,
+) -> axum::Router {
+    let sends = config.http_sends;
+    api::http::router(
+        api::http::Door {
+            message,
+            limits,
+            sends,
+        },
+        verifier,
+    )
 }
 
 /// The description of the HTTP routes.

@@ -8,18 +8,30 @@ mod store;
 
 use std::sync::Arc;
 
+use cache::Rule;
 use contracts::user::UserClient;
 use kit::{Clock, Ids, Node};
 
-pub use api::http::{openapi, routes};
+pub use api::http::{Door, openapi, routes};
 
 /// The tables of this service.
 pub const MIGRATIONS: sql::Migrations = sql::migrations!("0001_create_users");
 
-/// There is nothing to set yet.
-#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+/// The section `user`.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {}
+pub struct Config {
+    /// How often one person may look for somebody by name.
+    pub find_limit: Rule,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            find_limit: Rule::per_minute(30),
+        }
+    }
+}
 
 /// What the service is given.
 pub struct Deps {
@@ -32,7 +44,7 @@ pub struct Deps {
 }
 
 /// Builds the service. Its HTTP routes are made by [`routes`], once tokens can be checked.
-pub fn build(_config: &Config, deps: Deps, node: &mut Node) -> UserClient {
+pub fn build(deps: Deps, node: &mut Node) -> UserClient {
     metrics::describe();
     let db = deps.db.clone();
     node.ready("user store", move || {

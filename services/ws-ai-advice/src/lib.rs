@@ -104,6 +104,13 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         let (this, cache, token) = (this.clone(), cache.clone(), stop.clone());
         async move { this.follow_pieces(cache.as_ref(), token).await }
     });
+    let (this, behind, verifier) = (people.clone(), hub.clone(), deps.verifier.clone());
+    let stop = node.token();
+    node.task("ws-ai-advice logins", OnFailure::Restart, move || {
+        let (this, behind) = (this.clone(), behind.clone());
+        let (verifier, token) = (verifier.clone(), stop.clone());
+        async move { this.close_ended(&behind, &verifier, token).await }
+    });
     let this = people.clone();
     node.ready("ws-ai-advice lanes", move || {
         let is_following = this.is_following();

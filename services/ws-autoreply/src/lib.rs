@@ -91,6 +91,13 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
                 .await
         }
     });
+    let (this, behind, verifier) = (people.clone(), hub.clone(), deps.verifier.clone());
+    let stop = node.token();
+    node.task("ws-autoreply logins", OnFailure::Restart, move || {
+        let (this, behind) = (this.clone(), behind.clone());
+        let (verifier, token) = (verifier.clone(), stop.clone());
+        async move { this.close_ended(&behind, &verifier, token).await }
+    });
     let this = people.clone();
     node.ready("ws-autoreply lanes", move || {
         let is_following = this.is_following();

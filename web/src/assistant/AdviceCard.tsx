@@ -4,7 +4,7 @@ import { useEffect, useMemo, useState } from 'react';
 import { isFinal, type RunView, type State } from '../../sdk';
 import { announce } from '../shell/announce';
 import { useMessenger, useMessengerState } from '../shell/messenger';
-import { whyText } from '../shell/problems';
+import { because } from '../shell/problems';
 import { useSpeech } from '../text';
 import './assistant.css';
 
@@ -53,12 +53,14 @@ export function useAdvice(chat: string): Advice {
 
 interface AdviceCardProps {
   run: RunView;
+  /** Whether the Tab key takes it now. */
+  byTab: boolean;
   onUse(run: RunView): void;
   onEnd(run: RunView): void;
   onAgain(run: RunView): void;
 }
 
-export function AdviceCard({ run, onUse, onEnd, onAgain }: AdviceCardProps) {
+export function AdviceCard({ run, byTab, onUse, onEnd, onAgain }: AdviceCardProps) {
   const { t } = useSpeech();
   const text = run.growing;
   const done = run.state === 'done';
@@ -79,7 +81,7 @@ export function AdviceCard({ run, onUse, onEnd, onAgain }: AdviceCardProps) {
       {failed ? (
         <p className="problem" role="alert">
           {t.assistant.adviceFailed}
-          {run.why ? `: ${whyText(t, run.why)}` : ''}
+          {because(t, run.why)}
         </p>
       ) : (
         <p className="ai-card-text" data-testid="advice-text" dir="auto">
@@ -105,7 +107,7 @@ export function AdviceCard({ run, onUse, onEnd, onAgain }: AdviceCardProps) {
         >
           {isFinal(run.state) ? t.assistant.discard : t.assistant.cancel}
         </button>
-        {done && <span className="muted only-wide">{t.assistant.keys}</span>}
+        {done && <span className="muted only-wide">{byTab ? t.assistant.keys : t.assistant.keyEsc}</span>}
       </div>
     </section>
   );

@@ -3,7 +3,7 @@
 import { useState } from 'react';
 import type { AiSettings, BindingMode, ChatView } from '../../sdk';
 import { useMessenger, useMessengerState } from '../shell/messenger';
-import { problemText } from '../shell/problems';
+import { because, problemText } from '../shell/problems';
 import { useSpeech } from '../text';
 import './assistant.css';
 
@@ -69,7 +69,7 @@ export function AssistantPanel({ chat, onClose }: { chat: ChatView; onClose(): v
       {own !== undefined && (
         <p className="assistant-state" data-testid="own-binding" data-mode={own.mode} data-state={own.state}>
           {t.assistant.states[own.state]}
-          {own.reason ? `: ${own.reason}` : ''}
+          {because(t, own.reason)}
           {own.state === 'failed' && (
             <button type="button" className="button small" disabled={busy} onClick={() => choose(own.mode)}>
               {t.tryAgain}

@@ -1,9 +1,9 @@
 /** What the AI would say in the person's name: approve it, edit it, or discard it. */
 
-import { useEffect, useMemo, useState } from 'react';
-import type { RunView } from '../../sdk';
+import { type ReactNode, useEffect, useMemo, useState } from 'react';
+import { isDelayed, type RunView } from '../../sdk';
 import { useMessenger, useMessengerState } from '../shell/messenger';
-import { problemText, whyText } from '../shell/problems';
+import { because, problemText } from '../shell/problems';
 import { useSpeech } from '../text';
 import './assistant.css';
 
@@ -11,10 +11,23 @@ const ENDED_BADLY: ReadonlySet<RunView['state']> = new Set(['failed', 'blocked']
 const keyOf = (chat: string): string => `messenger.reply.${chat}`;
 const byAge = (a: RunView, b: RunView): number => (a.created_at < b.created_at ? -1 : 1);
 
-export function DraftTray({ chat }: { chat: string }) {
+/** What the person makes of a draft. */
+interface Edit {
+  run: string;
+  text: string;
+}
+
+interface DraftTrayProps {
+  chat: string;
+  /** The person's words of a draft that is gone become a message of their own. */
+  onKeep(text: string, run: string): void;
+}
+
+export function DraftTray({ chat, onKeep }: DraftTrayProps) {
   const { t } = useSpeech();
   const runs = useMessengerState((state) => state.runs);
   const [stale, setStale] = useState(false);
+  const [edit, setEdit] = useState<Edit | null>(null);
   const [hidden, setHidden] = useState(() => localStorage.getItem(keyOf(chat)));
   const own = useMemo(
     () => [...runs.values()].filter((run) => run.chat === chat && run.kind === 'autoreply').sort(byAge),
@@ -24,16 +37,16 @@ export function DraftTray({ chat }: { chat: string }) {
     localStorage.setItem(keyOf(chat), run);
     setHidden(run);
   };
-  const drafts = own.filter(({ state }) => state === 'held');
+  const drafts = own.filter((run) => run.state === 'held' || isDelayed(run));
   const writing = own.findLast(({ state }) => state === 'running');
-  const sending = own.some(({ state }) => state === 'sending');
+  const leaving = own.findLast((run) => run.state === 'sending' && !isDelayed(run));
   const newest = own.at(-1);
   const failed = newest !== undefined && ENDED_BADLY.has(newest.state) && newest.run !== hidden ? newest : undefined;
-  const empty = drafts.length === 0 && writing === undefined && !sending && failed === undefined;
+  const left = lostEdit(edit, runs);
   useEffect(() => {
     if (drafts.length === 0) setStale(false);
   }, [drafts.length]);
-  if (empty) return null;
+  if (drafts.length === 0 && !writing && !leaving && !failed && left === null) return null;
   return (
     <section className="draft-tray" aria-label={t.assistant.draftTitle} data-testid="draft-tray">
       {stale && (
@@ -41,8 +54,24 @@ export function DraftTray({ chat }: { chat: string }) {
           {t.assistant.superseded}
         </p>
       )}
+      {left !== null && (
+        <LostEdit
+          text={left.text}
+          onKeep={() => {
+            onKeep(left.text, left.run);
+            setEdit(null);
+          }}
+          onDiscard={() => setEdit(null)}
+        />
+      )}
       {drafts.map((draft) => (
-        <Draft key={draft.run} draft={draft} onStale={setStale} />
+        <Draft
+          key={draft.run}
+          draft={draft}
+          edited={edit?.run === draft.run ? edit.text : null}
+          onEdit={(text) => setEdit(text === null ? null : { run: draft.run, text })}
+          onStale={setStale}
+        />
       ))}
       {writing !== undefined && (
         <div className="ai-card" aria-busy="true" data-testid="draft-writing">
@@ -50,11 +79,11 @@ export function DraftTray({ chat }: { chat: string }) {
           {writing.growing !== '' && <p className="ai-card-text">{writing.growing}</p>}
         </div>
       )}
-      {sending && <p className="muted">{t.assistant.draftSending}</p>}
+      {leaving !== undefined && <p className="muted">{t.assistant.draftSending}</p>}
       {failed !== undefined && (
         <p className="problem">
           {t.assistant.replyFailed}
-          {failed.why ? `: ${whyText(t, failed.why)}` : ''}{' '}
+          {because(t, failed.why)}{' '}
           <button type="button" className="button small" onClick={() => dismiss(failed.run)}>
             {t.assistant.dismiss}
           </button>
@@ -64,11 +93,47 @@ export function DraftTray({ chat }: { chat: string }) {
   );
 }
 
-function Draft({ draft, onStale }: { draft: RunView; onStale(stale: boolean): void }) {
+const GONE: ReadonlySet<RunView['state']> = new Set(['superseded', 'cancelled', 'failed', 'blocked']);
+
+/** An edit whose draft went away while the person was still at it. */
+export function lostEdit(edit: Edit | null, runs: ReadonlyMap<string, RunView>): Edit | null {
+  const state = edit === null ? undefined : runs.get(edit.run)?.state;
+  return state !== undefined && GONE.has(state) ? edit : null;
+}
+
+function LostEdit({ text, onKeep, onDiscard }: { text: string; onKeep(): void; onDiscard(): void }) {
+  const { t } = useSpeech();
+  return (
+    <div className="ai-card" role="alert" data-testid="lost-edit">
+      <h2 className="ai-card-title">{t.assistant.lostEdit}</h2>
+      <p className="ai-card-text" dir="auto">
+        {text}
+      </p>
+      <div className="ai-card-actions">
+        <Action id="lost-edit-keep" primary onClick={onKeep}>
+          {t.assistant.keepEdit}
+        </Action>
+        <Action id="lost-edit-discard" onClick={onDiscard}>
+          {t.assistant.discard}
+        </Action>
+      </div>
+    </div>
+  );
+}
+
+interface DraftProps {
+  draft: RunView;
+  edited: string | null;
+  onEdit(text: string | null): void;
+  onStale(stale: boolean): void;
+}
+
+function Draft({ draft, edited, onEdit, onStale }: DraftProps) {
   const { t } = useSpeech();
   const { assistant } = useMessenger();
   const original = draft.text ?? draft.growing;
-  const [edited, setEdited] = useState<string | null>(null);
+  const delayed = isDelayed(draft);
+  const why = because(t, draft.why);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
   const run = async (work: () => Promise<void>) => {
@@ -83,10 +148,19 @@ function Draft({ draft, onStale }: { draft: RunView; onStale(stale: boolean): vo
     }
   };
   const approve = (text: string | undefined) =>
-    run(async () => onStale((await assistant.approve(draft, text)) === 'superseded'));
+    run(async () => {
+      const outcome = await assistant.approve(draft, text);
+      if (outcome === 'sent') onEdit(null);
+      onStale(outcome === 'superseded');
+    });
+  const discard = () =>
+    run(async () => {
+      onEdit(null);
+      await assistant.discard(draft.run);
+    });
   return (
-    <div className="ai-card" data-testid="draft" data-run={draft.run}>
-      <h2 className="ai-card-title">{t.assistant.draftTitle}</h2>
+    <div className="ai-card" data-testid="draft" data-run={draft.run} data-state={draft.state}>
+      <h2 className="ai-card-title">{delayed ? t.assistant.delayTitle : t.assistant.draftTitle}</h2>
       {edited === null ? (
         <p className="ai-card-text" dir="auto" data-testid="draft-text">
           {original}
@@ -97,14 +171,15 @@ function Draft({ draft, onStale }: { draft: RunView; onStale(stale: boolean): vo
           value={edited}
           aria-label={t.assistant.editLabel}
           data-testid="draft-edit-text"
-          onChange={(event) => setEdited(event.target.value)}
+          onChange={(event) => onEdit(event.target.value)}
         />
       )}
-      {draft.why ? (
+      {why !== '' && !delayed && (
         <p className="muted">
-          {t.assistant.heldWhy}: {whyText(t, draft.why)}
+          {t.assistant.heldWhy}
+          {why}
         </p>
-      ) : null}
+      )}
       {problem !== null && (
         <p className="problem" role="alert">
           {problem}
@@ -113,51 +188,54 @@ function Draft({ draft, onStale }: { draft: RunView; onStale(stale: boolean): vo
       <div className="ai-card-actions">
         {edited === null ? (
           <>
-            <button
-              type="button"
-              className="button primary small"
-              disabled={busy}
-              data-testid="draft-approve"
-              onClick={() => approve(undefined)}
-            >
-              {t.assistant.approve}
-            </button>
-            <button
-              type="button"
-              className="button small"
-              disabled={busy}
-              data-testid="draft-edit"
-              onClick={() => setEdited(original)}
-            >
-              {t.assistant.edit}
-            </button>
+            <Action id="draft-approve" primary disabled={busy} onClick={() => approve(undefined)}>
+              {delayed ? t.assistant.sendNow : t.assistant.approve}
+            </Action>
+            {!delayed && (
+              <Action id="draft-edit" disabled={busy} onClick={() => onEdit(original)}>
+                {t.assistant.edit}
+              </Action>
+            )}
           </>
         ) : (
           <>
-            <button
-              type="button"
-              className="button primary small"
+            <Action
+              id="draft-send-edited"
+              primary
               disabled={busy || edited.trim() === ''}
-              data-testid="draft-send-edited"
               onClick={() => approve(edited.trim())}
             >
               {t.assistant.sendEdited}
-            </button>
-            <button type="button" className="button small" onClick={() => setEdited(null)}>
+            </Action>
+            <Action id="draft-stop-editing" onClick={() => onEdit(null)}>
               {t.assistant.stopEditing}
-            </button>
+            </Action>
           </>
         )}
-        <button
-          type="button"
-          className="button small"
-          disabled={busy}
-          data-testid="draft-discard"
-          onClick={() => run(() => assistant.discard(draft.run))}
-        >
+        <Action id="draft-discard" disabled={busy} onClick={discard}>
           {t.assistant.discard}
-        </button>
+        </Action>
       </div>
     </div>
   );
 }
+
+interface ActionProps {
+  id: string;
+  primary?: boolean;
+  disabled?: boolean;
+  onClick(): void;
+  children: ReactNode;
+}
+
+const Action = ({ id, primary = false, disabled = false, onClick, children }: ActionProps) => (
+  <button
+    type="button"
+    className={primary ? 'button primary small' : 'button small'}
+    disabled={disabled}
+    data-testid={id}
+    onClick={onClick}
+  >
+    {children}
+  </button>
+);

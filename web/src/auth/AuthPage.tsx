@@ -1,9 +1,9 @@
 /** Signing in and creating an account. */
 
-import { type FormEvent, useId, useState } from 'react';
+import { useState } from 'react';
 import type { SessionKeeper } from '../../sdk';
 import { LanguageSelect } from '../settings/LanguageSelect';
-import { problemText } from '../shell/problems';
+import { Field, FormProblem, field, useSubmit } from '../shell/form';
 import { useSpeech } from '../text';
 import { deviceName } from './device';
 import './auth.css';
@@ -36,39 +36,16 @@ export function AuthPage({ sessions, ended }: { sessions: SessionKeeper; ended: 
   );
 }
 
-/** Runs one request at a time and keeps its error for the form. */
-function useSubmit(action: (fields: FormData) => Promise<unknown>) {
-  const { t } = useSpeech();
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<string | null>(null);
-  const submit = async (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem(null);
-    try {
-      await action(new FormData(event.currentTarget));
-    } catch (error) {
-      setProblem(problemText(t, error));
-    } finally {
-      setBusy(false);
-    }
-  };
-  return { busy, problem, submit };
-}
-
-const field = (fields: FormData, name: string): string => String(fields.get(name) ?? '');
-
 function LoginForm({ sessions }: { sessions: SessionKeeper }) {
   const { t } = useSpeech();
   const { busy, problem, submit } = useSubmit((fields) =>
     sessions.login({ login: field(fields, 'login').trim(), password: field(fields, 'password'), device: deviceName() }),
   );
   return (
-    <form className="auth-form" onSubmit={submit} data-testid="login-form" aria-label={t.auth.signIn}>
+    <form className="form" onSubmit={submit} data-testid="login-form" aria-label={t.auth.signIn}>
       <Field name="login" label={t.auth.login} autoComplete="username" />
       <Field name="password" label={t.auth.password} type="password" autoComplete="current-password" />
-      <Problem text={problem} />
+      <FormProblem text={problem} />
       <button type="submit" className="button primary" disabled={busy} data-testid="login-submit">
         {t.auth.signIn}
       </button>
@@ -87,7 +64,7 @@ function RegisterForm({ sessions }: { sessions: SessionKeeper }) {
     }),
   );
   return (
-    <form className="auth-form" onSubmit={submit} data-testid="register-form" aria-label={t.auth.register}>
+    <form className="form" onSubmit={submit} data-testid="register-form" aria-label={t.auth.register}>
       <Field name="username" label={t.auth.username} hint={t.auth.usernameHint} autoComplete="username" />
       <Field name="email" label={t.auth.email} type="email" autoComplete="email" />
       <Field
@@ -97,49 +74,10 @@ function RegisterForm({ sessions }: { sessions: SessionKeeper }) {
         type="password"
         autoComplete="new-password"
       />
-      <Problem text={problem} />
+      <FormProblem text={problem} />
       <button type="submit" className="button primary" disabled={busy} data-testid="register-submit">
         {t.auth.register}
       </button>
     </form>
   );
 }
-
-interface FieldProps {
-  name: string;
-  label: string;
-  hint?: string;
-  type?: 'text' | 'email' | 'password';
-  autoComplete: string;
-}
-
-function Field({ name, label, hint, type = 'text', autoComplete }: FieldProps) {
-  const id = useId();
-  return (
-    <div className="field">
-      <label htmlFor={id}>{label}</label>
-      <input
-        id={id}
-        name={name}
-        type={type}
-        required
-        autoComplete={autoComplete}
-        autoCapitalize="none"
-        spellCheck={false}
-        aria-describedby={hint === undefined ? undefined : `${id}-hint`}
-      />
-      {hint !== undefined && (
-        <small id={`${id}-hint`} className="muted">
-          {hint}
-        </small>
-      )}
-    </div>
-  );
-}
-
-const Problem = ({ text }: { text: string | null }) =>
-  text === null ? null : (
-    <p className="problem" role="alert" data-testid="auth-problem">
-      {text}
-    </p>
-  );

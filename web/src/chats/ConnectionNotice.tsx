@@ -12,19 +12,23 @@ export function ConnectionNotice() {
   const messenger = useMessenger();
   const status = useMessengerState((state) => state.status);
   const late = useLate(status.kind);
-  if (status.kind === 'live' || (status.kind !== 'stopped' && !late)) return null;
+  const quiet = status.kind === 'live' || (status.kind !== 'stopped' && !late);
   return (
-    <div className="connection" data-testid="connection" data-status={status.kind}>
-      <span>{textOf(status)}</span>
-      {status.kind === 'stopped' && status.why === 'too_many_connections' && (
-        <button type="button" className="button small" onClick={() => messenger.reconnect()}>
-          {t.status.reconnect}
-        </button>
-      )}
-      {status.kind === 'stopped' && status.why === 'outdated' && (
-        <button type="button" className="button small" onClick={() => window.location.reload()}>
-          {t.status.reload}
-        </button>
+    <div role="status">
+      {!quiet && (
+        <div className="connection" data-testid="connection" data-status={status.kind}>
+          <span>{textOf(status)}</span>
+          {status.kind === 'stopped' && status.why === 'too_many_connections' && (
+            <button type="button" className="button small" onClick={() => messenger.reconnect()}>
+              {t.status.reconnect}
+            </button>
+          )}
+          {status.kind === 'stopped' && status.why === 'outdated' && (
+            <button type="button" className="button small" onClick={() => window.location.reload()}>
+              {t.status.reload}
+            </button>
+          )}
+        </div>
       )}
     </div>
   );

@@ -7,7 +7,7 @@ import { AssistantPanel } from '../assistant/AssistantPanel';
 import { Banner } from '../assistant/Banner';
 import { DraftTray } from '../assistant/DraftTray';
 import { Composer } from '../composer/Composer';
-import { useDraftText } from '../composer/draft';
+import { takesByTab, useDraftText } from '../composer/draft';
 import { Avatar } from '../shell/Avatar';
 import { BackIcon, SparkIcon } from '../shell/icons';
 import { useMessenger, useMessengerState } from '../shell/messenger';
@@ -40,6 +40,8 @@ function OpenChat({ chat }: { chat: ChatView }) {
   const messenger = useMessenger();
   const [panel, setPanel] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
+  /** What stood in the composer when the person asked for this advice. */
+  const [asked, setAsked] = useState<{ run: string; text: string } | null>(null);
   const draft = useDraftText(messenger.me.id, chat.id);
   const advice = useAdvice(chat.id);
   const own = chat.bindings.find(({ owner }) => owner === messenger.me.id);
@@ -63,13 +65,21 @@ function OpenChat({ chat }: { chat: ChatView }) {
   );
   const ask = () => {
     if (!canAsk) return;
-    const hint = cut(draft.text.trim(), MOST_HINT);
-    void guarded(() => messenger.assistant.ask(chat.id, hint === '' ? undefined : hint));
+    const { text } = draft;
+    const hint = cut(text.trim(), MOST_HINT);
+    void guarded(async () => {
+      setAsked({ run: await messenger.assistant.ask(chat.id, hint === '' ? undefined : hint), text });
+    });
   };
-  const use = (run: RunView) => {
-    draft.take(run.growing, run.run);
-    advice.dismiss(run.run);
+  const { run } = advice;
+  const byTab = run?.state === 'done' && takesByTab(draft.text, asked?.run === run.run ? asked.text : null);
+  const take = (text: string, from: string) => {
+    draft.take(text, from);
     document.querySelector<HTMLTextAreaElement>('[data-testid="composer"]')?.focus();
+  };
+  const use = (used: RunView) => {
+    take(used.growing, used.run);
+    advice.dismiss(used.run);
   };
   const send = () => {
     const text = draft.text.trim();
@@ -109,28 +119,30 @@ function OpenChat({ chat }: { chat: ChatView }) {
       <Banner chat={chat} />
       {panel && <AssistantPanel chat={chat} onClose={() => setPanel(false)} />}
       <Timeline chat={chat} />
-      <DraftTray chat={chat.id} />
+      <DraftTray chat={chat.id} onKeep={take} />
       <Composer
         label={t.composer.label(title)}
         draft={draft}
         onSend={send}
         ask={canAsk ? ask : null}
-        advice={advice.run}
+        advice={run}
+        byTab={byTab}
         onUse={use}
-        onDismiss={(run) => advice.end(run)}
+        onDismiss={advice.end}
       />
       {problem !== null && (
         <p className="problem" role="alert" data-testid="conversation-problem">
           {problem}
         </p>
       )}
-      {advice.run !== null && (
+      {run !== null && (
         <AdviceCard
-          run={advice.run}
+          run={run}
+          byTab={byTab}
           onUse={use}
-          onEnd={(run) => advice.end(run)}
-          onAgain={(run) => {
-            advice.dismiss(run.run);
+          onEnd={advice.end}
+          onAgain={(failed) => {
+            advice.dismiss(failed.run);
             ask();
           }}
         />

@@ -1,4 +1,7 @@
-/** Writing a message. Enter sends, Shift+Enter makes a line; Alt+A asks the AI, Tab takes its advice, Esc discards it. */
+/**
+ * Writing a message. Enter sends, Shift+Enter makes a line; Alt+A asks the AI, Tab takes its advice where no words are lost, Esc
+ * discards it.
+ */
 
 import { type KeyboardEvent, useEffect, useRef } from 'react';
 import type { RunView } from '../../sdk';
@@ -18,12 +21,14 @@ interface ComposerProps {
   /** `null` where no advice can be asked for. */
   ask: (() => void) | null;
   advice: RunView | null;
+  /** Whether the Tab key takes the advice now. */
+  byTab: boolean;
   onUse(run: RunView): void;
   /** Discards or cancels. */
   onDismiss(run: RunView): void;
 }
 
-export function Composer({ label, draft, onSend, ask, advice, onUse, onDismiss }: ComposerProps) {
+export function Composer({ label, draft, onSend, ask, advice, byTab, onUse, onDismiss }: ComposerProps) {
   const { t } = useSpeech();
   const area = useRef<HTMLTextAreaElement>(null);
   const tooLong = new TextEncoder().encode(draft.text).length > MOST_BYTES;
@@ -34,12 +39,16 @@ export function Composer({ label, draft, onSend, ask, advice, onUse, onDismiss }
     if (canSend) onSend();
     area.current?.focus();
   };
+  const undo = () => {
+    draft.undo();
+    area.current?.focus();
+  };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.nativeEvent.isComposing) return;
     if (event.key === 'Enter' && !event.shiftKey) {
       event.preventDefault();
       send();
-    } else if (event.key === 'Tab' && !event.shiftKey && advice?.state === 'done') {
+    } else if (event.key === 'Tab' && !event.shiftKey && advice !== null && byTab) {
       event.preventDefault();
       onUse(advice);
     } else if (event.key === 'Escape' && advice !== null) {
@@ -55,10 +64,19 @@ export function Composer({ label, draft, onSend, ask, advice, onUse, onDismiss }
         send();
       }}
     >
-      {draft.fromRun !== null && (
-        <span className="ai-chip composer-origin" data-testid="from-advice">
-          {t.composer.fromAdvice}
-        </span>
+      {(draft.fromRun !== null || draft.before !== null) && (
+        <div className="composer-origin">
+          {draft.fromRun !== null && (
+            <span className="ai-chip" data-testid="from-advice">
+              {t.composer.fromAdvice}
+            </span>
+          )}
+          {draft.before !== null && (
+            <button type="button" className="button small" data-testid="undo-advice" onClick={undo}>
+              {t.composer.undo}
+            </button>
+          )}
+        </div>
       )}
       <div className="composer-row">
         {ask !== null && (

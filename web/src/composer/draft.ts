@@ -2,12 +2,35 @@
 
 import { useState } from 'react';
 
-interface Draft {
+export interface Draft {
   text: string;
   fromRun: string | null;
+  /** What a taken text took the place of; it can come back until the message is sent. */
+  before: Draft | null;
 }
 
-const EMPTY: Draft = { text: '', fromRun: null };
+export const EMPTY: Draft = { text: '', fromRun: null, before: null };
+
+/** The person writes; an emptied text has forgotten where it came from. */
+export const written = (draft: Draft, text: string): Draft => ({
+  ...draft,
+  text,
+  fromRun: text.trim() === '' ? null : draft.fromRun,
+});
+
+/** A text of the AI takes the place of what was there. */
+export const taken = (draft: Draft, text: string, run: string): Draft => ({
+  text,
+  fromRun: run,
+  before: draft.text.trim() === '' ? draft.before : draft,
+});
+
+/** What was there before comes back. */
+export const undone = (draft: Draft): Draft => draft.before ?? draft;
+
+/** The Tab key takes an advice only where nobody's words are lost: none are there, or those that it was asked with. */
+export const takesByTab = (text: string, askedWith: string | null): boolean => text.trim() === '' || text === askedWith;
+
 const keyOf = (me: string, chat: string): string => `messenger.draft.${me}.${chat}`;
 
 function read(key: string): Draft {
@@ -20,10 +43,9 @@ function read(key: string): Draft {
 }
 
 export interface DraftText extends Draft {
-  /** The person writes; an emptied text has forgotten where it came from. */
   write(text: string): void;
-  /** The text of an advice takes the place of what was there. */
   take(text: string, run: string): void;
+  undo(): void;
   clear(): void;
 }
 
@@ -32,13 +54,14 @@ export function useDraftText(me: string, chat: string): DraftText {
   const [draft, setDraft] = useState<Draft>(() => read(key));
   const keep = (next: Draft) => {
     setDraft(next);
-    if (next.text === '') localStorage.removeItem(key);
+    if (next.text === '' && next.before === null) localStorage.removeItem(key);
     else localStorage.setItem(key, JSON.stringify(next));
   };
   return {
     ...draft,
-    write: (text) => keep({ text, fromRun: text.trim() === '' ? null : draft.fromRun }),
-    take: (text, run) => keep({ text, fromRun: run }),
+    write: (text) => keep(written(draft, text)),
+    take: (text, run) => keep(taken(draft, text, run)),
+    undo: () => keep(undone(draft)),
     clear: () => keep(EMPTY),
   };
 }

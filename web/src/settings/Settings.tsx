@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useId, useState } from 'react';
 import type { SessionInfo } from '../../sdk';
 import { forgetDrafts } from '../composer/draft';
+import { Field, FormProblem, field, useSubmit } from '../shell/form';
 import { BackIcon } from '../shell/icons';
 import { useConnected } from '../shell/messenger';
 import { problemText } from '../shell/problems';
@@ -15,14 +16,13 @@ import './settings.css';
 export function Settings() {
   const { t } = useSpeech();
   const { messenger, sessions } = useConnected();
-  const { username, email } = messenger.me;
+  const { username } = messenger.me;
+  const [email, setEmail] = useState((sessions.user ?? messenger.me).email);
   const logout = async () => {
     await messenger.forgetUnsent();
     forgetDrafts(messenger.me.id);
-    await sessions.logout().catch(() => {
-      // The server is away: this browser is signed out all the same.
-    });
     go({ at: 'home' });
+    await sessions.logout();
   };
   return (
     <section className="settings pane" aria-label={t.settings.title} data-testid="settings">
@@ -36,7 +36,12 @@ export function Settings() {
         <section className="card" aria-labelledby="settings-account">
           <h2 id="settings-account">{t.settings.account}</h2>
           <p className="account-name">{username}</p>
-          {email ? <p className="muted">{email}</p> : null}
+          {email ? (
+            <p className="muted" data-testid="email">
+              {email}
+            </p>
+          ) : null}
+          <EmailForm onChanged={setEmail} />
           <button type="button" className="button" data-testid="logout" onClick={logout}>
             {t.settings.logout}
           </button>
@@ -49,6 +54,49 @@ export function Settings() {
         <Sessions />
       </div>
     </section>
+  );
+}
+
+function EmailForm({ onChanged }: { onChanged(email: string): void }) {
+  const { t } = useSpeech();
+  const { messenger, sessions } = useConnected();
+  const [open, setOpen] = useState(false);
+  const { busy, problem, submit } = useSubmit(async (fields) => {
+    const email = field(fields, 'email').trim();
+    await messenger.api.changeEmail(email, field(fields, 'password'));
+    onChanged(email);
+    setOpen(false);
+    await sessions.renew().catch(() => {
+      // The next renewal of the token tells the rest of the page.
+    });
+  });
+  if (!open) {
+    return (
+      <button type="button" className="button" data-testid="change-email" onClick={() => setOpen(true)}>
+        {t.settings.changeEmail}
+      </button>
+    );
+  }
+  return (
+    <form className="form" onSubmit={submit} data-testid="email-form" aria-label={t.settings.changeEmail}>
+      <Field name="email" label={t.settings.newEmail} type="email" autoComplete="email" />
+      <Field
+        name="password"
+        label={t.settings.currentPassword}
+        hint={t.settings.currentPasswordWhy}
+        type="password"
+        autoComplete="current-password"
+      />
+      <FormProblem text={problem} />
+      <div className="form-actions">
+        <button type="submit" className="button primary" disabled={busy} data-testid="email-submit">
+          {t.settings.changeEmail}
+        </button>
+        <button type="button" className="button" onClick={() => setOpen(false)}>
+          {t.assistant.cancel}
+        </button>
+      </div>
+    </form>
   );
 }
 

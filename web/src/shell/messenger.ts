@@ -21,5 +21,6 @@ export const useMessenger = (): Messenger => useConnected().messenger;
 /** `select` must answer the same object for the same state. */
 export function useMessengerState<T>(select: (state: State) => T): T {
   const { subscribe, getState } = useMessenger();
-  return useSyncExternalStore(subscribe, () => select(getState()));
+  const selected = () => select(getState());
+  return useSyncExternalStore(subscribe, selected, selected);
 }

@@ -1,23 +1,35 @@
-/** Errors in the person's words. */
+/** Errors in the person's words: never a code, never a sentence of the server, which has one language only. */
 
 import { ApiError } from '../../sdk';
 import type { Strings } from '../text';
 
-export function problemText(t: Strings, error: unknown): string {
-  const code = error instanceof ApiError ? error.code : 'other';
-  const detail = error instanceof ApiError && typeof error.detail === 'string' ? error.detail : String(code);
-  return codeText(t, code) ?? t.errors.other(detail);
-}
+type Sentence = keyof Strings['errors'];
 
-/** The sentence of a code that has one of its own. */
+/** Codes that mean the same to a person as another one. */
+const LIKE: Readonly<Record<string, Sentence>> = {
+  binding_gone: 'conflict',
+  logged_out: 'unauthorized',
+  method_not_allowed: 'bad_request',
+  other_site: 'forbidden',
+  refresh_invalid: 'unauthorized',
+  session_ended: 'unauthorized',
+  superseded: 'conflict',
+  timeout: 'unavailable',
+  token_expired: 'unauthorized',
+  upgrade_required: 'bad_request',
+};
+
+export const problemText = (t: Strings, error: unknown): string =>
+  (error instanceof ApiError ? codeText(t, error.code) : undefined) ?? t.errors.other;
+
+/** The sentence of a code; none for a code that this page does not know. */
 export function codeText(t: Strings, code: string): string | undefined {
-  if (code === 'timeout') return t.errors.unavailable;
-  if (code === 'quota_exceeded') return t.errors.quota;
-  const text = Object.hasOwn(t.errors, code) ? t.errors[code as keyof Strings['errors']] : undefined;
-  return typeof text === 'string' ? text : undefined;
+  const known = LIKE[code] ?? code;
+  return Object.hasOwn(t.errors, known) ? t.errors[known as Sentence] : undefined;
 }
 
-/** Why a run waits or ended as it did; the words of a provider are told as they are. */
-export function whyText(t: Strings, why: string): string {
-  return Object.hasOwn(t.assistant.whys, why) ? t.assistant.whys[why as keyof Strings['assistant']['whys']] : why;
+/** What follows a sentence about a run or a binding: a colon and why, where the page knows. */
+export function because(t: Strings, why: string | undefined): string {
+  const { whys } = t.assistant;
+  return why !== undefined && Object.hasOwn(whys, why) ? `: ${whys[why as keyof typeof whys]}` : '';
 }

@@ -12,6 +12,7 @@ import type { Row } from './rows';
 interface BubbleProps {
   row: Row;
   chat: ChatView;
+  /** The tab stop of the list; what can be used inside it follows. */
   isStop: boolean;
   onFocus(): void;
 }
@@ -57,35 +58,35 @@ export function Bubble({ row, chat, isStop, onFocus }: BubbleProps) {
             {name}
           </span>
           <p id={`${id}-text`} className="text" dir="auto" data-testid="message-text">
-            <Text text={row.text} />
+            <Text text={row.text} isStop={isStop} />
           </p>
-          {message?.via !== undefined && <AiLabel message={message} chat={chat} name={name} />}
+          {message?.via !== undefined && <AiLabel message={message} chat={chat} name={name} isStop={isStop} />}
           <span className="meta">
             <time dateTime={row.ts}>{clockTime(language, row.ts)}</time>
             {own && message !== null && <Ticks message={message} chat={chat} />}
             {echo?.state === 'pending' && <Tick kind="pending" label={t.timeline.pending} />}
           </span>
         </div>
-        {echo?.state === 'failed' && <Failed itemKey={echo.key} code={echo.error ?? ''} />}
+        {echo?.state === 'failed' && <Failed itemKey={echo.key} code={echo.error ?? ''} isStop={isStop} />}
       </article>
     </>
   );
 }
 
-function Text({ text }: { text: string }) {
+function Text({ text, isStop }: { text: string; isStop: boolean }) {
   let at = 0;
   return linkify(text).map((piece) => {
     at += piece.text.length;
     if (piece.kind === 'text') return piece.text;
     return (
-      <a key={at} href={piece.href} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
+      <a key={at} href={piece.href} target="_blank" rel="noopener noreferrer nofollow" tabIndex={isStop ? 0 : -1}>
         {piece.text}
       </a>
     );
   });
 }
 
-function Failed({ itemKey, code }: { itemKey: string; code: string }) {
+function Failed({ itemKey, code, isStop }: { itemKey: string; code: string; isStop: boolean }) {
   const { t } = useSpeech();
   const messenger = useMessenger();
   return (
@@ -98,7 +99,7 @@ function Failed({ itemKey, code }: { itemKey: string; code: string }) {
       <button
         type="button"
         className="button small"
-        tabIndex={-1}
+        tabIndex={isStop ? 0 : -1}
         data-testid="message-retry"
         onClick={() => messenger.retry(itemKey)}
       >
@@ -107,7 +108,7 @@ function Failed({ itemKey, code }: { itemKey: string; code: string }) {
       <button
         type="button"
         className="button small"
-        tabIndex={-1}
+        tabIndex={isStop ? 0 : -1}
         data-testid="message-give-up"
         onClick={() => messenger.giveUp(itemKey)}
       >
@@ -150,8 +151,15 @@ function Tick({ kind, label }: { kind: TickKind; label: string }) {
   );
 }
 
+interface AiLabelProps {
+  message: Message;
+  chat: ChatView;
+  name: string;
+  isStop: boolean;
+}
+
 /** The words that tell an AI's part, and what lies behind them. */
-function AiLabel({ message, chat, name }: { message: Message; chat: ChatView; name: string }) {
+function AiLabel({ message, chat, name, isStop }: AiLabelProps) {
   const { t } = useSpeech();
   const [open, setOpen] = useState(false);
   const id = useId();
@@ -167,7 +175,7 @@ function AiLabel({ message, chat, name }: { message: Message; chat: ChatView; na
         className="ai-label"
         aria-expanded={open}
         aria-controls={id}
-        tabIndex={-1}
+        tabIndex={isStop ? 0 : -1}
         data-testid="ai-label"
         onClick={() => setOpen(!open)}
       >
@@ -191,10 +199,12 @@ function AiLabel({ message, chat, name }: { message: Message; chat: ChatView; na
               <dd>{approver ?? details.nobody}</dd>
             </div>
           )}
-          <div>
-            <dt>{details.edited}</dt>
-            <dd>{via.edited ? details.yes : details.no}</dd>
-          </div>
+          {via.edited !== undefined && (
+            <div>
+              <dt>{details.edited}</dt>
+              <dd>{via.edited ? details.yes : details.no}</dd>
+            </div>
+          )}
         </dl>
       )}
     </>

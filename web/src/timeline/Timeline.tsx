@@ -1,4 +1,4 @@
-/** The messages of a chat: a virtual list that holds to its end, reads older pages at its top, and is one tab stop. */
+/** The messages of a chat: a virtual list that holds to its end, reads older pages at its top, and has one message as its tab stop. */
 
 import { useVirtualizer, type Virtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react';
@@ -159,7 +159,7 @@ function useSeen(list: List, rows: Row[], chat: ChatView): void {
   }, [messenger, chat.id, chat.read, visible, seq]);
 }
 
-/** One tab stop; arrows, Home and End move between messages, Enter goes into one, Escape back. */
+/** One message is the tab stop; arrows, Home and End move between messages, Tab or Enter goes into one, Escape back. */
 function useRovingFocus(scroll: React.RefObject<HTMLDivElement | null>, list: List, rows: Row[]) {
   const [chosen, setChosen] = useState<string | null>(null);
   const moved = useRef(false);

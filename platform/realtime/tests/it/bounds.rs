@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime::{Config, Frame};
+use realtime::{Close, Config, Frame};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
@@ -84,6 +84,28 @@ async fn silent_connections_are_few_and_short() {
     let hub = door.hub.clone();
     eventually("only the one that said hello is left", || hub.len() == 1).await;
     let _third = door.connect().await;
+}
+
+/// threat:T16, threat:T52: behind our own proxy each client has places of its own, so that one who says nothing does
+/// not close the door for the others; what a stranger says about itself gives it no further place.
+#[tokio::test]
+async fn silent_connections_are_counted_by_client_behind_a_proxy() {
+    let config = Config {
+        unauthenticated_per_address: 1,
+        ..Config::default()
+    };
+    let ours = Door::open_behind("proxied", config.clone(), &["10.0.0.0/8", "127.0.0.1"]).await;
+    let silent = ours.forwarded("198.51.100.1, 10.0.0.7").await;
+    assert!(silent.is_some(), "the first of its address");
+    assert!(ours.forwarded("9.9.9.9, 198.51.100.1").await.is_none());
+    let mut other = ours.forwarded("198.51.100.2").await.expect("another");
+    other.say_hello(1).await;
+    assert_eq!(other.next().await["t"], "welcome");
+
+    let strangers = Door::open_behind("strangers", config, &["10.0.0.0/8"]).await;
+    let silent = strangers.forwarded("198.51.100.1").await;
+    assert!(silent.is_some(), "the first of its address");
+    assert!(strangers.forwarded("198.51.100.2").await.is_none());
 }
 
 /// row:D14: whoever answers heartbeats stays, whoever does not is closed with 4003.
@@ -338,6 +360,29 @@ async fn a_slow_client_is_isolated_and_closed() {
     eventually("the slow one is given up", || hub.is_empty()).await;
     assert_eq!(door.metric("ws_slow_closes_total"), 1);
     drop(slow);
+}
+
+/// row:D13: a lane without positions cannot lag: whoever feeds it closes with 4002, and what waits is not written first.
+#[tokio::test]
+async fn a_lane_that_cannot_lag_closes_with_4002() {
+    const EVENTS: usize = 5_000;
+    let door = Door::open("lane", Config::default()).await;
+    let mut client = Client(door.hello(1).await.0);
+    let frame = Frame::text("y".repeat(10_000).as_bytes());
+    let mut crowded = 0;
+    for _ in 0..EVENTS {
+        door.room.each(|socket| {
+            if socket.send_event(&frame).is_err() {
+                crowded += 1;
+                socket.close(Close::TOO_SLOW);
+            }
+        });
+    }
+    assert_eq!(crowded, 1, "nothing is sent into a closed connection");
+    assert_eq!(client.close_code().await, Some(4002));
+    assert_eq!(door.metric("ws_slow_closes_total"), 1);
+    let written = usize::try_from(door.metric("ws_frames_sent_total")).unwrap();
+    assert!(written < EVENTS, "{written}");
 }
 
 /// row:D13: when not even answers fit, the connection is closed at once with 4002.

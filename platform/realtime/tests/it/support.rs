@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
-use kit::{Call, Code, Fault, Node, RandomIds, SystemClock};
+use kit::{Call, Code, Fault, Node, RandomIds, SystemClock, http::Network};
 use realtime::{Command, Config, Frame, Hello, Hub, Identity, Service, Session, Socket, Watchers};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
@@ -148,7 +148,14 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) async fn open(name: &'static str, config: Config) -> Self {
+        Self::open_behind(name, config, &[]).await
+    }
+
+    /// A door that believes what `proxies` say about their clients.
+    pub(crate) async fn open_behind(name: &'static str, config: Config, proxies: &[&str]) -> Self {
         let mut node = Node::new();
+        let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap());
+        node.trust(proxies.collect::<Vec<Network>>());
         let hub = Hub::start(name, config, Arc::new(SystemClock), &RandomIds, &node).unwrap();
         let room = Arc::new(Room::default());
         let service = Arc::new(RoomDoor(room.clone()));
@@ -201,6 +208,22 @@ impl Door {
             .await
             .unwrap();
         Client(socket)
+    }
+
+    /// A connection that a proxy opened for `client`; `None` when it is one too many.
+    pub(crate) async fn forwarded(&self, client: &str) -> Option<Client> {
+        let url = format!("ws://{}/ws", self.address);
+        let mut request = url.into_client_request().unwrap();
+        let value = client.parse().unwrap();
+        request.headers_mut().insert("x-forwarded-for", value);
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, _)) => Some(Client(socket)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                assert_eq!(response.status().as_u16(), 429);
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Status of an upgrade with one more header.

@@ -174,3 +174,32 @@ async fn a_full_storage_is_told_apart_and_heals_without_a_restart() {
     tx.commit().await.unwrap();
     assert_eq!(count(&db).await, 2);
 }
+
+/// fault:F19: after a write that failed for good the store takes no more of them and tells whoever can stop the process.
+#[tokio::test]
+async fn a_write_that_failed_for_good_is_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(folder.path()).await.unwrap();
+    sql::migrate_up(&db, &SAMPLE).await.unwrap();
+    let query = "SELECT rootpage AS page, page_size AS size FROM sqlite_schema, pragma_page_size WHERE name = 'sample'";
+    let row = db.fetch_optional(query, Args::none()).await.unwrap();
+    let row = row.unwrap();
+    let (page, size): (i64, i64) = (row.get("page").unwrap(), row.get("size").unwrap());
+    db.close().await;
+    let path = folder.path().join("sample.db");
+    let mut file = fs::read(&path).unwrap();
+    let start = usize::try_from((page - 1) * size).unwrap();
+    file[start..start + usize::try_from(size).unwrap()].fill(0xff);
+    fs::write(&path, file).unwrap();
+
+    let db = open(folder.path()).await.unwrap();
+    let mut tx = db.write_tx().await.unwrap();
+    let error = insert(&mut tx, 1, "anna").await.unwrap_err();
+    assert!(error.is_fatal(), "{error:?}");
+    drop(tx);
+    tokio::time::timeout(std::time::Duration::from_secs(5), db.broken())
+        .await
+        .expect("it is told");
+    assert!(matches!(db.write_tx().await, Err(Error::Fatal(_))));
+    assert!(matches!(db.check().await, Err(Error::Fatal(_))));
+}

@@ -1,6 +1,5 @@
 DROP TABLE outbox;
 DROP TABLE position;
 DROP TABLE budget;
-DROP TABLE context;
 DROP TABLE run;
 DROP TABLE thread;

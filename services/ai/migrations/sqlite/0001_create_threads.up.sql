@@ -7,9 +7,11 @@ CREATE TABLE thread (
     state     TEXT NOT NULL,   -- pending, ready, failed, gone
     reason    TEXT,
     binding_o BIGINT NOT NULL, -- the newest event about the binding that was applied
+    version   BIGINT NOT NULL, -- the newest decision about the binding that is known
     kernel    TEXT NOT NULL,   -- the state of the guards, as JSON
     due_ms    BIGINT,          -- when the guards want to be woken
     probe_ms  BIGINT,          -- when the provider is to be tried for this binding
+    prober    TEXT,            -- the process that tried last
     tries     BIGINT NOT NULL,
     calling   BLOB,            -- the run whose call is open; a thread has one at a time
     worker    TEXT,            -- who makes that call
@@ -45,16 +47,7 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_trigger ON run (thread_id, trigger_o) WHERE kind = 'autoreply';
 CREATE INDEX run_owner ON run (owner, created_ms);
 CREATE INDEX run_queue ON run (created_ms) WHERE state = 'queued';
-
--- The messages that the model was last shown for a thread; gone with the binding.
-CREATE TABLE context (
-    thread_id BLOB    NOT NULL,
-    o         BIGINT  NOT NULL,
-    author    BLOB    NOT NULL,
-    automatic BOOLEAN NOT NULL,
-    text      TEXT    NOT NULL,
-    PRIMARY KEY (thread_id, o)
-);
+CREATE INDEX run_ended ON run (changed_ms) WHERE state IN ('done', 'failed', 'cancelled', 'superseded', 'blocked');
 
 -- What an owner used up in one day (UTC, counted from 1970).
 CREATE TABLE budget (

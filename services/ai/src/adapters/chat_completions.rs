@@ -34,6 +34,8 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) struct Settings {
     /// Any of `https://host`, `https://host/v1`, `https://host/v1/chat/completions`.
     pub(crate) base_url: String,
+    /// Where calls go through, when anything; the environment is not asked.
+    pub(crate) proxy: Option<SecretString>,
     /// Sent as a bearer token, when there is one.
     pub(crate) api_key: Option<SecretString>,
     /// The model to ask for.
@@ -67,11 +69,17 @@ impl ChatCompletions {
             headers.insert(header::AUTHORIZATION, value);
         }
         // A redirect would carry chat text to an address that nobody configured.
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .default_headers(headers)
             .connect_timeout(settings.connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+            .no_proxy();
+        if let Some(proxy) = &settings.proxy {
+            let proxy = reqwest::Proxy::all(proxy.expose_secret())
+                .map_err(|_| "ai.proxy is no address of a proxy")?;
+            http = http.proxy(proxy);
+        }
+        let http = http.build()?;
         let url = endpoint(&settings.base_url)?;
         Ok(Self {
             http,
@@ -205,30 +213,55 @@ async fn whole(
     while let Some(more) = body.next().await {
         bytes.extend_from_slice(&more?);
     }
-    let pieces: Vec<_> = wire::whole(&bytes)?.into_iter().map(Ok).collect();
-    Ok(stream::iter(pieces).boxed())
+    let mut reading = Reading::of(stream::empty::<()>());
+    reading.take_in(wire::whole(&bytes)?);
+    Ok(stream::iter(reading.ready).boxed())
 }
 
 struct Reading<S> {
     events: S,
-    ready: VecDeque<Piece>,
+    ready: VecDeque<Result<Piece, Failure>>,
     finished: bool,
     ended: bool,
 }
 
+impl<S> Reading<S> {
+    fn of(events: S) -> Self {
+        Self {
+            events,
+            ready: VecDeque::new(),
+            finished: false,
+            ended: false,
+        }
+    }
+
+    fn take_in(&mut self, event: wire::Event) {
+        match event {
+            wire::Event::End => self.ended = true,
+            wire::Event::Chunk { pieces, finished } => {
+                self.ready.extend(pieces.into_iter().map(Ok));
+                match finished {
+                    Some(Err(failure)) => self.fail(failure),
+                    Some(Ok(())) => self.finished = true,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.ended = true;
+        self.ready.push_back(Err(failure));
+    }
+}
+
 /// An answer in server-sent events.
 fn streamed(body: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -> Pieces {
-    let events = Box::pin(body.eventsource());
-    let reading = Reading {
-        events,
-        ready: VecDeque::new(),
-        finished: false,
-        ended: false,
-    };
+    let reading = Reading::of(Box::pin(body.eventsource()));
     stream::unfold(reading, |mut reading| async move {
         loop {
             if let Some(piece) = reading.ready.pop_front() {
-                return Some((Ok(piece), reading));
+                return Some((piece, reading));
             }
             if reading.ended {
                 return None;
@@ -241,15 +274,8 @@ fn streamed(body: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static) -
                 None => Err(Failure::CutOff),
             };
             match read {
-                Ok(wire::Event::End) => reading.ended = true,
-                Ok(wire::Event::Chunk { pieces, finished }) => {
-                    reading.ready.extend(pieces);
-                    reading.finished |= finished;
-                }
-                Err(failure) => {
-                    reading.ended = true;
-                    return Some((Err(failure), reading));
-                }
+                Ok(event) => reading.take_in(event),
+                Err(failure) => reading.fail(failure),
             }
         }
     })

@@ -229,8 +229,9 @@ impl Handler for Requests {
         if !bindings.store.insert_run(tx, &run).await? {
             return Ok(());
         }
-        if thread.state != BindingState::Gone {
-            // `chat` has checked the mode; our own news of it may be a little behind.
+        // `chat` has checked the mode, and our own news of it may be a little behind; or the request is.
+        if thread.state != BindingState::Gone && request.version > thread.version {
+            thread.version = request.version;
             thread.mode = BindingMode::Advice;
             bindings
                 .apply(tx, &mut thread, Event::Bound(BindingMode::Advice), after)
@@ -251,15 +252,23 @@ pub(crate) enum News {
     /// What became of a release; other people's messages are not in here.
     Told(RunId, Outcome),
     /// A binding is this now.
-    Bound(ThreadId, BindingMode, i64),
+    Bound(ThreadId, BindingMode, Stamp),
     /// A binding is gone.
-    Unbound(ThreadId, i64),
+    Unbound(ThreadId, Stamp),
+}
+
+/// When a binding became so: its event's place in the chat, and the decision's number.
+#[derive(Clone, Copy)]
+pub(crate) struct Stamp {
+    o: i64,
+    version: i64,
 }
 
 #[derive(Deserialize)]
 struct BindingFrame {
     thread: ThreadId,
     mode: Option<BindingMode>,
+    version: i64,
 }
 
 /// What most frames of the topic begin with.
@@ -273,7 +282,10 @@ impl Streams {
             return Ok(None);
         }
         let head = Head::parse(&record.value)?;
-        let o = head.o.unwrap_or(0);
+        let stamp = |binding: &BindingFrame| Stamp {
+            o: head.o.unwrap_or(0),
+            version: binding.version,
+        };
         Ok(match head.t.as_ref() {
             frames::MSG_NEW => {
                 let message: Message = head.content()?;
@@ -298,10 +310,11 @@ impl Streams {
                 let binding: BindingFrame = head.content()?;
                 binding
                     .mode
-                    .map(|mode| News::Bound(binding.thread, mode, o))
+                    .map(|mode| News::Bound(binding.thread, mode, stamp(&binding)))
             }
             frames::BINDING_REMOVED => {
-                Some(News::Unbound(head.content::<BindingFrame>()?.thread, o))
+                let binding: BindingFrame = head.content()?;
+                Some(News::Unbound(binding.thread, stamp(&binding)))
             }
             _ => None,
         })
@@ -333,23 +346,23 @@ impl Streams {
         tx: &mut Tx,
         id: ThreadId,
         event: Event,
-        o: i64,
+        stamp: Stamp,
         after: &mut After,
     ) -> Result<(), Error> {
         let bindings = &self.0;
         let Some(mut thread) = bindings.store.lock_thread(tx, id).await? else {
             return Ok(());
         };
-        if o <= thread.binding_o {
-            return Ok(());
+        thread.version = thread.version.max(stamp.version);
+        if stamp.o <= thread.binding_o {
+            return bindings.save(tx, &thread).await;
         }
-        thread.binding_o = o;
+        thread.binding_o = stamp.o;
         if let Event::Bound(mode) = event {
             set_mode(&mut thread, mode);
         } else {
             thread.state = BindingState::Gone;
             thread.probe_ms = None;
-            bindings.store.replace_context(tx, id, &[]).await?;
         }
         bindings.apply(tx, &mut thread, event, after).await?;
         bindings.save(tx, &thread).await
@@ -378,10 +391,13 @@ impl Handler for Streams {
     ) -> Result<(), Error> {
         match *news {
             News::Told(run, outcome) => self.told(tx, run, outcome, after).await,
-            News::Bound(thread, mode, o) => {
-                self.binding(tx, thread, Event::Bound(mode), o, after).await
+            News::Bound(thread, mode, stamp) => {
+                self.binding(tx, thread, Event::Bound(mode), stamp, after)
+                    .await
             }
-            News::Unbound(thread, o) => self.binding(tx, thread, Event::Unbound, o, after).await,
+            News::Unbound(thread, stamp) => {
+                self.binding(tx, thread, Event::Unbound, stamp, after).await
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use contracts::{
-    RunId,
-    ai::RunState,
+    RunId, UserId,
+    ai::{RunState, Why},
     chat::BindingMode,
     events::{Autoreply, ThreadCreated, Topics},
     frames,
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::live::Lives;
 use crate::{
     config::{Limits, millis},
-    domain::kernel::{self, Action, Event, Moment, Phase, Why},
+    domain::kernel::{self, Action, Event, Moment, Phase},
     metrics as names,
     outbox::Outbox,
     store::{Error, NewRun, Outgoing, RunRow, Spent, Store, Thread},
@@ -128,14 +128,7 @@ impl Bindings {
                 self.store.insert_run(tx, &new).await?;
             }
             Action::Reserve(run) => {
-                let most = Spent {
-                    calls: self.limits.calls_per_day,
-                    tokens: self.limits.tokens_per_day,
-                };
-                let granted = self
-                    .store
-                    .reserve(tx, thread.owner, self.clock.now_ms(), most)
-                    .await?;
+                let granted = self.reserve(tx, thread.owner).await?;
                 return Ok(Some(Event::Reserved { run, granted }));
             }
             // The row is in the queue; the scheduler is woken after the commit.
@@ -147,6 +140,17 @@ impl Bindings {
             Action::Refuse(run) => after.refused.push(run),
         }
         Ok(None)
+    }
+
+    /// Guard 7: takes one call out of the owner's day, if there is one left.
+    pub(crate) async fn reserve(&self, tx: &mut Tx, owner: UserId) -> Result<bool, Error> {
+        let most = Spent {
+            calls: self.limits.calls_per_day,
+            tokens: self.limits.tokens_per_day,
+        };
+        self.store
+            .reserve(tx, owner, self.clock.now_ms(), most)
+            .await
     }
 
     async fn mark(
@@ -167,7 +171,7 @@ impl Bindings {
         row.state = state;
         // A failure keeps the words of who failed.
         row.why = match why {
-            Some(why) => Some(why.as_str().to_owned()),
+            Some(why) => Some(why),
             None if state == RunState::Failed => row.why,
             None => None,
         };
@@ -233,7 +237,7 @@ impl Bindings {
             run,
             model: row.model.unwrap_or_default(),
             approved_by: approved.then_some(row.owner),
-            edited: row.edited,
+            edited: Some(row.edited),
         };
         let (thread, text) = (row.thread, row.text.unwrap_or_default());
         let reply = Autoreply {
@@ -258,7 +262,7 @@ impl Bindings {
             thread: thread.id,
             chat: thread.chat,
             owner: thread.owner,
-            failed: thread.reason.clone(),
+            failed: thread.reason,
         };
         let out = Outgoing {
             topic: self.topics.ai_thread_created.clone(),

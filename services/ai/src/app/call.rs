@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contracts::{
     RunId, ThreadId,
-    ai::RunState,
+    ai::{RunState, Why},
     chat::BindingMode,
     message::{Message, MessageClient},
     pipeline,
@@ -18,15 +18,15 @@ use super::{
     bindings::{After, Bindings},
     live::{Live, PIECE},
     names::Names,
-    writer::{Writer, Written},
+    writer::{Meter, Writer},
 };
 use crate::{
     config::{Context, millis},
     domain::{
-        kernel::{Event, Why},
+        kernel::Event,
         prompt::{Prompt, Quote, Role, Task},
     },
-    ports::Failure,
+    metrics as names,
     store::{Error, RunRow, Thread},
 };
 
@@ -34,11 +34,6 @@ use crate::{
 const READS: usize = 3;
 /// What a call may take beside the provider: reading the chat, looking up names, storing.
 const SLACK: Duration = Duration::from_mins(1);
-/// Why a run failed whose chat could not be read.
-const CHAT_UNAVAILABLE: &str = "chat_unavailable";
-
-/// Why a reply failed that could rest on nothing which every present member may read.
-const NOTHING_SHARED: &str = "nothing_shared";
 
 /// What calls stand on. Cheap to clone.
 #[derive(Clone)]
@@ -59,8 +54,9 @@ pub(crate) struct Claimed {
 
 /// How a call ended.
 enum End {
-    Written(Written),
-    Failed(&'static str),
+    /// The text, and the newest message that it takes into account.
+    Written(String, i64),
+    Failed(Why),
     /// The binding is gone, and with it the right to read.
     Gone,
     /// Nobody wants it any more.
@@ -112,14 +108,17 @@ impl Calls {
         let Claimed { run } = claimed;
         let begun = self.bindings.lives.begin(run.id, run.chat, run.owner);
         let live = &begun.live;
+        let meter = Meter::default();
         let end = tokio::select! {
-            end = self.write(&run, live) => end,
+            end = self.write(&run, live, &meter) => end,
             () = live.stopped() => End::Stopped,
             () = self.token.cancelled() => End::Abandoned,
         };
         kit::failpoint!("ai.call.ended");
+        let tokens = meter.tokens();
+        metrics::counter!(names::TOKENS).increment(tokens.unsigned_abs());
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        while let Err(error) = self.keep(&run, &end).await {
+        while let Err(error) = self.keep(&run, &end, tokens).await {
             tracing::warn!(%error, run.id = %run.id, "the outcome of a call could not be stored; trying again");
             if self.token.is_cancelled() {
                 // The lease ends by itself, or at the next start.
@@ -129,22 +128,21 @@ impl Calls {
         }
     }
 
-    async fn write(&self, run: &RunRow, live: &Live) -> End {
+    async fn write(&self, run: &RunRow, live: &Live, meter: &Meter) -> End {
         let messages = match self.read(run).await {
             Ok(messages) => messages,
             Err(fault) if fault.is(Code::NotFound) => return End::Gone,
-            Err(_) => return End::Failed(CHAT_UNAVAILABLE),
+            Err(_) => return End::Failed(Why::ChatUnavailable),
         };
         if run.kind == BindingMode::Autoreply && messages.is_empty() {
-            return End::Failed(NOTHING_SHARED);
+            return End::Failed(Why::NothingShared);
         }
-        if let Err(error) = self.note_context(run, &messages).await {
-            tracing::warn!(%error, run.id = %run.id, "what the model is shown could not be stored");
-            return End::Failed(CHAT_UNAVAILABLE);
-        }
+        let newest_o = messages.last().map_or(0, |newest| newest.o);
         let prompt = self.prompt(run, messages).await;
         let heard = live.clone();
-        let writing = self.writer.write(&prompt, move |words| heard.push(words));
+        let writing = self
+            .writer
+            .write(&prompt, meter, move |words| heard.push(words));
         let mut writing = std::pin::pin!(writing);
         let mut pieces = tokio::time::interval(PIECE);
         pieces.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -155,13 +153,13 @@ impl Calls {
             }
         };
         match written {
-            Ok(written) => {
+            Ok(text) => {
                 self.bindings.lives.show(live).await;
-                End::Written(written)
+                End::Written(text, newest_o)
             }
             Err(failure) => {
                 tracing::info!(run.id = %run.id, class = failure.as_str(), "the provider failed for run {}", run.id);
-                End::Failed(failure.as_str())
+                End::Failed(failure.why())
             }
         }
     }
@@ -188,29 +186,6 @@ impl Calls {
         // A reply answers what the guards know of; what is newer makes it stale anyway.
         messages.retain(|message| run.kind == BindingMode::Advice || message.o <= run.trigger_o);
         Ok(messages)
-    }
-
-    async fn note_context(&self, run: &RunRow, shown: &[Message]) -> Result<(), Error> {
-        let bindings = &self.bindings;
-        let Some((mut tx, _)) = bindings.lock(run.thread).await? else {
-            return Ok(());
-        };
-        bindings
-            .store
-            .replace_context(&mut tx, run.thread, shown)
-            .await?;
-        if let (Some(mut row), Some(newest)) =
-            (bindings.store.run_in(&mut tx, run.id).await?, shown.last())
-            && row.kind == BindingMode::Advice
-        {
-            row.trigger_o = row.trigger_o.max(newest.o);
-            bindings
-                .store
-                .save_run(&mut tx, &row, bindings.clock.now_ms())
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
 
     async fn prompt(&self, run: &RunRow, messages: Vec<Message>) -> Prompt {
@@ -245,7 +220,7 @@ impl Calls {
     }
 
     /// Closes the call and tells the guards; a call that was taken over meanwhile changes nothing.
-    async fn keep(&self, run: &RunRow, end: &End) -> Result<(), Error> {
+    async fn keep(&self, run: &RunRow, end: &End, tokens: i64) -> Result<(), Error> {
         let bindings = &self.bindings;
         let Some((mut tx, mut thread)) = bindings.lock(run.thread).await? else {
             return Ok(());
@@ -254,12 +229,10 @@ impl Calls {
             return Ok(());
         }
         bindings.store.set_calling(&mut tx, thread.id, None).await?;
-        if let End::Written(written) = end {
-            bindings
-                .store
-                .settle(&mut tx, run.owner, bindings.clock.now_ms(), written.tokens)
-                .await?;
-        }
+        bindings
+            .store
+            .settle(&mut tx, run.owner, bindings.clock.now_ms(), tokens)
+            .await?;
         let mut after = After::default();
         if let Some(row) = bindings.store.run_in(&mut tx, run.id).await?
             && row.state == RunState::Running
@@ -282,16 +255,17 @@ impl Calls {
         after: &mut After,
     ) -> Result<(), Error> {
         let event = match end {
-            End::Written(written) => {
-                row.text = Some(written.text.clone());
+            End::Written(text, newest_o) => {
+                row.text = Some(text.clone());
+                row.trigger_o = row.trigger_o.max(*newest_o);
                 Event::Finished(row.id)
             }
             End::Failed(why) => {
-                row.why = Some((*why).to_owned());
+                row.why = Some(*why);
                 Event::Failed(row.id)
             }
             End::Gone => {
-                row.why = Some(Why::BindingRemoved.as_str().to_owned());
+                row.why = Some(Why::BindingRemoved);
                 Event::Failed(row.id)
             }
             End::Stopped | End::Abandoned => {
@@ -309,7 +283,7 @@ impl Calls {
             .await?;
         self.bindings.apply(tx, thread, event, after).await?;
         if let End::Failed(why) = end {
-            self.bindings.bury(tx, &row, why).await?;
+            self.bindings.bury(tx, &row, *why).await?;
         }
         Ok(())
     }
@@ -341,25 +315,15 @@ impl Calls {
     /// Tries whether the provider works for a new binding, and says so to `chat`.
     pub(crate) async fn probe(&self, thread: ThreadId, most: u32) -> Result<(), Error> {
         let prompt = Prompt::probe();
+        let meter = Meter::default();
         let result = tokio::select! {
-            result = self.writer.write(&prompt, |_| {}) => result,
+            result = self.writer.write(&prompt, &meter, |_| {}) => result,
             () = self.token.cancelled() => return Ok(()),
         };
-        self.bindings.probed(thread, result.err(), most).await
-    }
-}
-
-impl Failure {
-    /// In words for the owner of a binding.
-    pub(crate) fn sentence(self) -> &'static str {
-        match self {
-            Self::Unavailable | Self::CutOff => "the AI provider does not answer",
-            Self::Timeout => "the AI provider does not answer in time",
-            Self::RateLimited => "the AI provider asks for fewer calls",
-            Self::Refused => "the AI provider refuses us; its address, key or model may be wrong",
-            Self::Malformed | Self::TooLong | Self::Empty => {
-                "the AI provider does not answer as it should"
-            }
-        }
+        let tokens = meter.tokens();
+        metrics::counter!(names::TOKENS).increment(tokens.unsigned_abs());
+        self.bindings
+            .probed(thread, result.err(), tokens, most)
+            .await
     }
 }

@@ -9,5 +9,6 @@ pub(crate) mod desk;
 pub(crate) mod live;
 pub(crate) mod names;
 pub(crate) mod probe;
+pub(crate) mod retention;
 pub(crate) mod scheduler;
 pub(crate) mod writer;

@@ -1,6 +1,6 @@
 //! The life of a new binding until its provider has answered once, or was given up.
 
-use contracts::ThreadId;
+use contracts::{ThreadId, ai::Why};
 
 use super::bindings::{After, Bindings};
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
 const FIRST_WAIT_MS: i64 = 500;
 
 impl Bindings {
-    /// A binding was made, or is to be tried again.
+    /// A binding was made, or is to be tried again. The record may come twice: what works is not tried again, and what
+    /// is being tried goes on as it is.
     pub(crate) async fn begin(
         &self,
         tx: &mut sql::Tx,
@@ -22,18 +23,33 @@ impl Bindings {
         after: &mut After,
     ) -> Result<(), Error> {
         let mode = new.mode;
+        let new = Thread {
+            state: BindingState::Pending,
+            ..new
+        };
         let mut thread = self.store.ensure_thread(tx, new, None).await?;
+        match thread.state {
+            BindingState::Gone => return Ok(()),
+            // `chat` may not know it yet.
+            BindingState::Ready => return self.announce(tx, &thread).await,
+            BindingState::Pending if thread.probe_ms.is_some() => return Ok(()),
+            BindingState::Pending | BindingState::Failed => {}
+        }
         thread.state = BindingState::Pending;
-        thread.mode = mode;
         thread.reason = None;
         thread.tries = 0;
         thread.probe_ms = Some(self.clock.now_ms());
-        self.apply(tx, &mut thread, Event::Bound(mode), after)
-            .await?;
+        // What the chat's stream has said meanwhile is newer.
+        if thread.binding_o == 0 {
+            thread.mode = mode;
+            self.apply(tx, &mut thread, Event::Bound(mode), after)
+                .await?;
+        }
         self.save(tx, &thread).await
     }
 
-    /// Takes a due probe for `lease_ms`, should the process end before; `false` when somebody else did.
+    /// Takes a due probe for `lease_ms`, should the process end before; `false` when somebody else did, or when the
+    /// owner's budget does not allow it: then the binding has failed.
     pub(crate) async fn claim_probe(&self, id: ThreadId, lease_ms: i64) -> Result<bool, Error> {
         let Some((mut tx, mut thread)) = self.lock(id).await? else {
             return Ok(false);
@@ -42,10 +58,21 @@ impl Bindings {
         if thread.probe_ms.is_none_or(|at| at > now_ms) {
             return Ok(false);
         }
-        thread.probe_ms = Some(now_ms + lease_ms);
+        let granted = self.reserve(&mut tx, thread.owner).await?;
+        if granted {
+            thread.probe_ms = Some(now_ms + lease_ms);
+            self.store.set_prober(&mut tx, id, &self.worker).await?;
+        } else {
+            metrics::counter!(names::PROBES, "outcome" => "quota").increment(1);
+            thread.probe_ms = None;
+            thread.state = BindingState::Failed;
+            thread.reason = Some(Why::Quota);
+            self.announce(&mut tx, &thread).await?;
+        }
         self.save(&mut tx, &thread).await?;
         tx.commit().await?;
-        Ok(true)
+        self.outbox.wake();
+        Ok(granted)
     }
 
     /// A probe is over: the binding is ready, has failed, or is tried again.
@@ -53,12 +80,18 @@ impl Bindings {
         &self,
         id: ThreadId,
         failure: Option<Failure>,
+        tokens: i64,
         most: u32,
     ) -> Result<(), Error> {
         let Some((mut tx, mut thread)) = self.lock(id).await? else {
             return Ok(());
         };
+        let now_ms = self.clock.now_ms();
+        self.store
+            .settle(&mut tx, thread.owner, now_ms, tokens)
+            .await?;
         if thread.state != BindingState::Pending {
+            tx.commit().await?;
             return Ok(());
         }
         thread.tries += 1;
@@ -70,12 +103,12 @@ impl Bindings {
             }
             Some(failure) if failure.is_passing() && thread.tries < i64::from(most) => {
                 let wait_ms = FIRST_WAIT_MS << (thread.tries - 1).min(6);
-                thread.probe_ms = Some(self.clock.now_ms() + wait_ms);
+                thread.probe_ms = Some(now_ms + wait_ms);
                 "again"
             }
             Some(failure) => {
                 thread.state = BindingState::Failed;
-                thread.reason = Some(failure.sentence().to_owned());
+                thread.reason = Some(failure.why());
                 "failed"
             }
         };
@@ -90,12 +123,7 @@ impl Bindings {
     }
 
     /// A run that nobody could answer goes to the dead letters as well, without any text of the chat.
-    pub(crate) async fn bury(
-        &self,
-        tx: &mut sql::Tx,
-        row: &RunRow,
-        why: &str,
-    ) -> Result<(), Error> {
+    pub(crate) async fn bury(&self, tx: &mut sql::Tx, row: &RunRow, why: Why) -> Result<(), Error> {
         metrics::counter!(names::DEAD, "group" => crate::RUNS_GROUP).increment(1);
         let payload = serde_json::json!({
             "run": row.id, "thread": row.thread, "chat": row.chat, "owner": row.owner, "kind": row.kind,

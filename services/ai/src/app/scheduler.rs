@@ -29,8 +29,9 @@ impl Scheduler {
         self.give_back(true).await?;
         loop {
             let woken = self.wake_due().await?;
-            let probing = self.start_probes().await?;
+            // Whoever waits for a text comes before whoever makes a binding.
             let started = self.start_calls().await?;
+            let probing = self.start_probes().await?;
             self.give_back(false).await?;
             if woken + probing + started > 0 {
                 continue;
@@ -48,9 +49,16 @@ impl Scheduler {
     }
 
     /// Calls that are over without a word go back to the queue: our own from before a restart, others' when
-    /// their lease has ended.
+    /// their lease has ended. The same for tries of new bindings, whose lease is the time of the next one.
     async fn give_back(&self, own: bool) -> Result<(), Error> {
         let bindings = &self.calls.bindings;
+        if own {
+            let now_ms = bindings.clock.now_ms();
+            bindings
+                .store
+                .give_probes_back(&bindings.worker, now_ms)
+                .await?;
+        }
         let worker = own.then_some(&*bindings.worker);
         for thread in bindings
             .store
@@ -129,7 +137,13 @@ impl Scheduler {
         let bindings = &self.calls.bindings;
         let next = bindings.store.next_due_ms().await?;
         let wait_ms = next.map_or(i64::MAX, |due| due - bindings.clock.now_ms());
-        // Not busier than a thousand times a second, whatever the tables say.
-        Ok(Duration::from_millis(u64::try_from(wait_ms.max(1)).unwrap_or(1)).min(LOOK))
+        // Not busier than a thousand times a second, whatever the tables say; while every permit is taken, what is due
+        // may be a probe that has to wait for one.
+        let shortest = if self.permits.available_permits() == 0 {
+            50
+        } else {
+            1
+        };
+        Ok(Duration::from_millis(wait_ms.max(shortest).unsigned_abs()).min(LOOK))
     }
 }

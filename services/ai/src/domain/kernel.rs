@@ -20,14 +20,18 @@
 //! What has to be done is stored in the transaction that stores the state, so a restart at any point
 //! finds both or neither.
 
-use contracts::{RunId, ai::RunState, chat::BindingMode};
+use contracts::{
+    RunId,
+    ai::{RunState, Why},
+    chat::BindingMode,
+};
 
 pub(crate) mod guards;
 mod words;
 
 pub(crate) use words::{
     Action, Author, Decision, Event, Limits, Line, Moment, Open, Outcome, Phase, Release, Settings,
-    State, Turn, Why,
+    State, Turn,
 };
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Store {
         Ok(taken == 1)
     }
 
-    /// Adds what a call really cost.
+    /// Adds what a call cost.
     pub(crate) async fn settle(
         &self,
         tx: &mut Tx,
@@ -72,6 +72,18 @@ impl Store {
             args![owner.0, now_ms.div_euclid(DAY_MS), tokens],
         )
         .await?;
+        Ok(())
+    }
+
+    /// Removes what was used up on days before that of `before_ms`.
+    pub(crate) async fn remove_days(&self, before_ms: i64) -> Result<(), Error> {
+        let mut tx = self.db.write_tx().await?;
+        tx.execute(
+            "DELETE FROM budget WHERE day < $1",
+            args![before_ms.div_euclid(DAY_MS)],
+        )
+        .await?;
+        tx.commit().await?;
         Ok(())
     }
 

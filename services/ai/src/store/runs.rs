@@ -2,7 +2,7 @@
 
 use contracts::{
     ChatId, RunId, ThreadId, UserId,
-    ai::{Run, RunState},
+    ai::{Run, RunState, Why},
     chat::BindingMode,
 };
 use sql::{Row, Tx, args};
@@ -34,7 +34,7 @@ pub(crate) struct RunRow {
     pub(crate) trigger_o: i64,
     pub(crate) question: Option<String>,
     pub(crate) text: Option<String>,
-    pub(crate) why: Option<String>,
+    pub(crate) why: Option<Why>,
     pub(crate) model: Option<String>,
     pub(crate) at_ms: Option<i64>,
     pub(crate) approved: bool,
@@ -52,7 +52,7 @@ impl RunRow {
             state: self.state,
             trigger_o: self.trigger_o,
             text: self.text.clone(),
-            why: self.why.clone(),
+            why: self.why,
             model: self.model.clone(),
             at: self.at_ms.map(time),
             created_at: time(self.created_ms),
@@ -103,7 +103,7 @@ impl Store {
                 word(&run.state),
                 run.trigger_o,
                 run.text.clone(),
-                run.why.clone(),
+                run.why.as_ref().map(word),
                 run.model.clone(),
                 run.at_ms,
                 run.approved,
@@ -207,6 +207,22 @@ impl Store {
             .collect()
     }
 
+    /// Removes runs that ended before `before_ms`, at most `count`; returns how many.
+    pub(crate) async fn remove_ended(&self, before_ms: i64, count: usize) -> Result<u64, Error> {
+        let mut tx = self.db.write_tx().await?;
+        let removed = tx
+            .execute(
+                "DELETE FROM run WHERE run_id IN (
+                     SELECT run_id FROM run
+                     WHERE state IN ('done', 'failed', 'cancelled', 'superseded', 'blocked') AND changed_ms < $1
+                     ORDER BY changed_ms LIMIT $2)",
+                args![before_ms, limit(count)],
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+
     /// How many runs wait for a call.
     pub(crate) async fn queue_length(&self) -> Result<i64, Error> {
         let row = self
@@ -231,7 +247,10 @@ fn run(row: &Row) -> Result<RunRow, Error> {
         trigger_o: row.get("trigger_o")?,
         question: row.get("question")?,
         text: row.get("text")?,
-        why: row.get("why")?,
+        why: row
+            .get::<Option<String>>("why")?
+            .map(from_word)
+            .transpose()?,
         model: row.get("model")?,
         at_ms: row.get("at_ms")?,
         approved: row.get("approved")?,

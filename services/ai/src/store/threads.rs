@@ -1,6 +1,6 @@
-//! Bindings: what the guards know of each, when they are due, whose call is open, what the model was shown.
+//! Bindings: what the guards know of each, when they are due, whose call is open.
 
-use contracts::{ChatId, RunId, ThreadId, UserId, chat::BindingMode, message::Message, pipeline};
+use contracts::{ChatId, RunId, ThreadId, UserId, ai::Why, chat::BindingMode};
 use serde::{Deserialize, Serialize};
 use sql::{Row, Tx, args};
 use uuid::Uuid;
@@ -30,8 +30,9 @@ pub(crate) struct Thread {
     pub(crate) owner: UserId,
     pub(crate) mode: BindingMode,
     pub(crate) state: BindingState,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Why>,
     pub(crate) binding_o: i64,
+    pub(crate) version: i64,
     pub(crate) kernel: kernel::State,
     pub(crate) probe_ms: Option<i64>,
     pub(crate) tries: i64,
@@ -50,6 +51,7 @@ impl Thread {
             state: BindingState::Ready,
             reason: None,
             binding_o: 0,
+            version: 0,
             kernel: kernel::State::default(),
             probe_ms: None,
             tries: 0,
@@ -80,8 +82,8 @@ impl Store {
         due_ms: Option<i64>,
     ) -> Result<Thread, Error> {
         tx.execute(
-            "INSERT INTO thread (thread_id, chat_id, owner, mode, state, binding_o, kernel, due_ms, tries)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (thread_id) DO NOTHING",
+            "INSERT INTO thread (thread_id, chat_id, owner, mode, state, binding_o, version, kernel, due_ms, tries)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0) ON CONFLICT (thread_id) DO NOTHING",
             args![
                 new.id.0,
                 new.chat.0,
@@ -89,6 +91,7 @@ impl Store {
                 word(&new.mode),
                 word(&new.state),
                 new.binding_o,
+                new.version,
                 serde_json::to_string(&new.kernel)?,
                 due_ms
             ],
@@ -104,14 +107,15 @@ impl Store {
         due_ms: Option<i64>,
     ) -> Result<(), Error> {
         tx.execute(
-            "UPDATE thread SET mode = $2, state = $3, reason = $4, binding_o = $5, kernel = $6, due_ms = $7,
-                    probe_ms = $8, tries = $9 WHERE thread_id = $1",
+            "UPDATE thread SET mode = $2, state = $3, reason = $4, binding_o = $5, version = $6, kernel = $7, due_ms = $8,
+                    probe_ms = $9, tries = $10 WHERE thread_id = $1",
             args![
                 thread.id.0,
                 word(&thread.mode),
                 word(&thread.state),
-                thread.reason.clone(),
+                thread.reason.as_ref().map(word),
                 thread.binding_o,
+                thread.version,
                 serde_json::to_string(&thread.kernel)?,
                 due_ms,
                 thread.probe_ms,
@@ -127,7 +131,7 @@ impl Store {
         let row = self
             .db
             .fetch_optional(
-                "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, kernel, probe_ms, tries, calling,
+                "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, version, kernel, probe_ms, tries, calling,
                         worker FROM thread WHERE thread_id = $1",
                 args![id.0],
             )
@@ -144,7 +148,7 @@ impl Store {
         let row = self
             .db
             .fetch_optional(
-                "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, kernel, probe_ms, tries, calling,
+                "SELECT thread_id, chat_id, owner, mode, state, reason, binding_o, version, kernel, probe_ms, tries, calling,
                         worker FROM thread WHERE owner = $1 AND chat_id = $2 AND state <> 'gone'
                  ORDER BY binding_o DESC, thread_id DESC LIMIT 1",
                 args![owner.0, chat.0],
@@ -190,6 +194,30 @@ impl Store {
         ids(&rows)
     }
 
+    /// Notes who tries the provider for a binding.
+    pub(crate) async fn set_prober(
+        &self,
+        tx: &mut Tx,
+        thread: ThreadId,
+        worker: &str,
+    ) -> Result<(), Error> {
+        let args = args![thread.0, worker.to_owned()];
+        tx.execute("UPDATE thread SET prober = $2 WHERE thread_id = $1", args)
+            .await?;
+        Ok(())
+    }
+
+    /// Tries of `worker` that a restart has ended are due now.
+    pub(crate) async fn give_probes_back(&self, worker: &str, now_ms: i64) -> Result<(), Error> {
+        let mut tx = self.db.write_tx().await?;
+        tx.execute(
+            "UPDATE thread SET probe_ms = $2 WHERE prober = $1 AND probe_ms > $2",
+            args![worker.to_owned(), now_ms],
+        )
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Notes whose call is open, or that none is.
     pub(crate) async fn set_calling(
         &self,
@@ -224,37 +252,6 @@ impl Store {
             .await?;
         ids(&rows)
     }
-
-    /// Keeps what the model is shown, in the place of what it was shown before.
-    pub(crate) async fn replace_context(
-        &self,
-        tx: &mut Tx,
-        thread: ThreadId,
-        shown: &[Message],
-    ) -> Result<(), Error> {
-        tx.execute("DELETE FROM context WHERE thread_id = $1", args![thread.0])
-            .await?;
-        let rows = shown
-            .iter()
-            .map(|line| {
-                args![
-                    thread.0,
-                    line.o,
-                    line.author.0,
-                    pipeline::is_automatic(line),
-                    line.text.clone()
-                ]
-            })
-            .collect();
-        tx.insert_many(
-            "INSERT INTO context (thread_id, o, author, automatic, text)",
-            5,
-            "",
-            rows,
-        )
-        .await?;
-        Ok(())
-    }
 }
 
 fn ids(rows: &[Row]) -> Result<Vec<ThreadId>, Error> {
@@ -270,8 +267,12 @@ fn thread(row: &Row) -> Result<Thread, Error> {
         owner: UserId(row.get("owner")?),
         mode: from_word(row.get("mode")?)?,
         state: from_word(row.get("state")?)?,
-        reason: row.get("reason")?,
+        reason: row
+            .get::<Option<String>>("reason")?
+            .map(from_word)
+            .transpose()?,
         binding_o: row.get("binding_o")?,
+        version: row.get("version")?,
         kernel: serde_json::from_str(&row.get::<String>("kernel")?)?,
         probe_ms: row.get("probe_ms")?,
         tries: row.get("tries")?,

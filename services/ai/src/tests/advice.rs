@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use contracts::{
-    ai::{Advice, AiApi as _, Delta, RunState},
+    ai::{Advice, AiApi as _, Delta, RunState, Why},
     chat::BindingMode,
     frames::{self, Head},
 };
-use kit::{Call, Code};
+use kit::{Call, Clock as _, Code};
 
 use super::{chat_id, chats::name, eventually, person, quick, script::Turn, worlds};
 use crate::{Config, Limits, Timeouts, adapters::demo::Demo, domain::prompt::Role, ports::Failure};
@@ -154,7 +154,8 @@ async fn calls_of_one_thread_wait_for_each_other() {
 #[tokio::test]
 async fn the_budget_of_a_day_is_kept() {
     let limits = Limits {
-        calls_per_day: 2,
+        // One of them makes the binding.
+        calls_per_day: 3,
         ..quick().limits
     };
     for world in worlds(Config { limits, ..quick() }).await {
@@ -173,7 +174,7 @@ async fn the_budget_of_a_day_is_kept() {
         }
         let run = world.ask(chat, thread, ann, None).await;
         let blocked = service.reaches(ann, run, RunState::Blocked).await;
-        assert_eq!(blocked.why.as_deref(), Some("quota"));
+        assert_eq!(blocked.why, Some(Why::Quota));
         assert_eq!(world.script.shown().len(), 2);
         let fault = service
             .desk
@@ -217,11 +218,11 @@ async fn a_failed_call_is_visible_and_disturbs_nobody() {
         let other = world.ask(other_chat, other_thread, bob, None).await;
         service.reaches(bob, other, RunState::Done).await;
         let failed = service.reaches(ann, hanging, RunState::Failed).await;
-        assert_eq!(failed.why.as_deref(), Some("provider_timeout"));
+        assert_eq!(failed.why, Some(Why::ProviderTimeout));
         world.script.turns([Turn::Fail(Failure::Refused)]);
         let refused = world.ask(chat, thread, ann, None).await;
         let refused = service.reaches(ann, refused, RunState::Failed).await;
-        assert_eq!(refused.why.as_deref(), Some("provider_refused"));
+        assert_eq!(refused.why, Some(Why::ProviderRefused));
         let dead = eventually("both are buried", || async {
             let dead = world.records("ai-runs.dead-letter").await;
             (dead.len() == 2).then_some(dead)
@@ -230,6 +231,9 @@ async fn a_failed_call_is_visible_and_disturbs_nobody() {
         assert!(String::from_utf8_lossy(&dead[0].value).contains(&hanging.to_string()));
         let again = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, again, RunState::Done).await;
+        let spent = world.store().spent(ann, kit::SystemClock.now_ms()).await;
+        let spent = spent.expect("a store").tokens;
+        assert!(spent > 2 * 10, "what failed is paid for as well: {spent}");
         service.stop().await;
     }
 }
@@ -266,8 +270,8 @@ async fn a_call_ends_when_its_owner_cancels_it() {
             .await
             .expect("it is open");
         assert_eq!(
-            (cancelled.state, cancelled.why.as_deref()),
-            (RunState::Cancelled, Some("cancelled"))
+            (cancelled.state, cancelled.why),
+            (RunState::Cancelled, Some(Why::Cancelled))
         );
         assert_eq!(
             service.desk.cancel(&call, ann, run).await.expect("again"),

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use contracts::{
     ChatId, Key, MessageId, ThreadId, UserId,
+    ai::Why,
     auth::{AuthApi, Caller, PublicKey, Revocation},
     chat::{BindingMode, BindingState},
     events::{Autoreply, BindingInit, Feed, Send, ThreadCreated, Topics},
@@ -35,7 +36,8 @@ pub(super) struct Chats {
 struct State {
     chats: HashMap<ChatId, Vec<Event>>,
     bindings: HashMap<ThreadId, Binding>,
-    created: HashMap<ThreadId, Result<(), String>>,
+    created: HashMap<ThreadId, Result<(), Why>>,
+    versions: HashMap<ThreadId, i64>,
 }
 
 #[derive(Clone)]
@@ -244,8 +246,13 @@ impl Chats {
     }
 
     /// What the service told about a new binding.
-    pub(super) fn created(&self, thread: ThreadId) -> Option<Result<(), String>> {
-        self.state.lock().created.get(&thread).cloned()
+    pub(super) fn created(&self, thread: ThreadId) -> Option<Result<(), Why>> {
+        self.state.lock().created.get(&thread).copied()
+    }
+
+    /// The newest decision about a binding.
+    pub(super) fn version(&self, thread: ThreadId) -> i64 {
+        self.state.lock().versions[&thread]
     }
 
     /// The binding works from here on.
@@ -268,7 +275,9 @@ impl Chats {
         let _order = self.order.lock().await;
         let binding = self.state.lock().bindings[&thread].clone();
         let o = self.place(binding.chat);
-        let body = json!({ "owner": binding.owner, "thread": thread, "mode": binding.mode, "state": state });
+        // The place in the chat is as good a number as any that rises.
+        self.state.lock().versions.insert(thread, o);
+        let body = json!({ "version": o, "owner": binding.owner, "thread": thread, "mode": binding.mode, "state": state });
         let frame = frames::event(frames::BINDING_CHANGED, binding.chat, o, &body.to_string());
         self.forward(binding.chat, frame).await;
     }
@@ -283,7 +292,7 @@ impl Chats {
             .remove(&thread)
             .expect("a binding");
         let o = self.place(binding.chat);
-        let body = json!({ "owner": binding.owner, "thread": thread });
+        let body = json!({ "version": o, "owner": binding.owner, "thread": thread });
         let frame = frames::event(frames::BINDING_REMOVED, binding.chat, o, &body.to_string());
         self.forward(binding.chat, frame).await;
     }

@@ -168,12 +168,26 @@ impl World {
         owner: UserId,
         hint: Option<&str>,
     ) -> RunId {
+        let version = self.chats.version(thread);
+        self.ask_at(chat, thread, owner, hint, version).await
+    }
+
+    /// Asks for advice on the ground of that decision.
+    async fn ask_at(
+        &self,
+        chat: ChatId,
+        thread: ThreadId,
+        owner: UserId,
+        hint: Option<&str>,
+        version: i64,
+    ) -> RunId {
         let run = RunId(RandomIds.next());
         let request = AdviceRequest {
             run,
             thread,
             chat,
             owner,
+            version,
             hint: hint.map(str::to_owned),
         };
         self.append(

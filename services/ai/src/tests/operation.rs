@@ -1,5 +1,7 @@
 //! Restarts, records that nobody can read, the document of the routes.
 
+use std::time::Duration;
+
 use contracts::{ai::RunState, chat::BindingMode, frames};
 
 use super::{chat_id, eventually, person, quick, worlds};
@@ -137,6 +139,42 @@ async fn a_repeated_request_is_one_run() {
         let next = world.ask(chat, thread, ann, None).await;
         service.reaches(ann, next, RunState::Done).await;
         assert_eq!(world.script.shown().len(), 2);
+        service.stop().await;
+    }
+}
+
+/// What ended long ago is removed; what is young or open stays.
+#[tokio::test]
+async fn old_runs_and_budgets_are_forgotten() {
+    for world in worlds(quick()).await {
+        let service = world.start().await;
+        let (chat, ann, bob) = (chat_id(), person(), person());
+        let thread = world.bind(chat, ann, BindingMode::Advice).await;
+        let done = world.ask(chat, thread, ann, None).await;
+        service.reaches(ann, done, RunState::Done).await;
+        world.chats.switch(thread, BindingMode::Autoreply).await;
+        world.chats.say(chat, bob, "hello").await;
+        let held = service.newest(ann, chat, RunState::Held).await.run;
+        let kept = || async {
+            let runs = service.desk.runs(ann, None, false).await.expect("a list");
+            runs.into_iter().map(|run| run.run).collect::<Vec<_>>()
+        };
+        let bindings = &service.desk.bindings;
+        let day = Duration::from_hours(24);
+        bindings.forget_once(day).await.expect("a store");
+        assert_eq!(kept().await, [held, done]);
+        let store = world.store();
+        let mut tx = store.db.write_tx().await.expect("a transaction");
+        for statement in ["UPDATE run SET changed_ms = 0", "UPDATE budget SET day = 3"] {
+            tx.execute(statement, sql::args![])
+                .await
+                .expect("a statement");
+        }
+        tx.commit().await.expect("a commit");
+        bindings.forget_once(day).await.expect("a store");
+        assert_eq!(kept().await, [held]);
+        let spent = store.spent(ann, 3 * 86_400_000).await.expect("a store");
+        assert_eq!(spent.calls, 0);
         service.stop().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::{
-    ai::{Run, RunState},
+    ai::{Run, RunState, Why},
     chat::BindingMode,
     frames,
     message::Message,
@@ -43,8 +43,8 @@ async fn an_approved_draft_is_sent_once_in_the_owners_name() {
         world.chats.say(chat, bob, "are you there?").await;
         let draft = draft(&service, ann, chat).await;
         assert_eq!(
-            (draft.why.as_deref(), draft.text.as_deref()),
-            (Some("approval"), Some("Dear 1 messages"))
+            (draft.why, draft.text.as_deref()),
+            (Some(Why::Approval), Some("Dear 1 messages"))
         );
         eventually("the draft is hinted", || async {
             let hints = world.hints(ann).await;
@@ -84,7 +84,7 @@ async fn an_approved_draft_is_sent_once_in_the_owners_name() {
         );
         assert_eq!(
             (via.run, via.approved_by, via.edited, via.model.as_str()),
-            (draft.run, Some(ann), true, "script")
+            (draft.run, Some(ann), Some(true), "script")
         );
         assert_eq!(world.chats.messages(chat).len(), 2);
         service.stop().await;
@@ -121,8 +121,8 @@ async fn a_stale_draft_is_refused_with_the_newer_one() {
             .await
             .expect("a fresh draft");
         assert_eq!(
-            (gone.state, gone.why.as_deref()),
-            (RunState::Cancelled, Some("discarded"))
+            (gone.state, gone.why),
+            (RunState::Cancelled, Some(Why::Discarded))
         );
         let fault = service
             .desk
@@ -256,10 +256,10 @@ async fn a_binding_removed_during_the_delay_says_nothing() {
             .expect("a binding");
         world.chats.say(chat, bob, "hello").await;
         let sending = service.newest(ann, chat, RunState::Sending).await;
-        assert_eq!(sending.why.as_deref(), Some("delay"));
+        assert_eq!(sending.why, Some(Why::Delay));
         world.chats.unbind(thread).await;
         let gone = service.reaches(ann, sending.run, RunState::Cancelled).await;
-        assert_eq!(gone.why.as_deref(), Some("binding_removed"));
+        assert_eq!(gone.why, Some(Why::BindingRemoved));
         assert!(service.desk.approve(ann, sending.run, None).await.is_err());
         assert!(world.records(&world.topics.ai_autoreply).await.is_empty());
         assert!(world.chats.automatic(chat).is_empty());
@@ -286,8 +286,8 @@ async fn an_owner_who_just_wrote_is_asked_first() {
         world.chats.say(chat, ann, "I am here").await;
         world.chats.say(chat, bob, "good").await;
         assert_eq!(
-            draft(&service, ann, chat).await.why.as_deref(),
-            Some("owner_present")
+            draft(&service, ann, chat).await.why,
+            Some(Why::OwnerPresent)
         );
         service.stop().await;
     }

@@ -77,6 +77,11 @@ impl Script {
         self.state.lock().turns.extend(turns);
     }
 
+    /// How many calls for new bindings were told what to do and have not come.
+    pub(super) fn probes_left(&self) -> usize {
+        self.state.lock().probes.len()
+    }
+
     /// From now on every call waits until it is let through.
     pub(super) fn close(&self) {
         self.state.lock().gated = true;

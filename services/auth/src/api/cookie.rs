@@ -1,4 +1,6 @@
-//! The refresh token of a browser: a cookie that no script sees and no other site sends.
+//! What a browser keeps for us: cookies that no script sees and no other site sends.
+
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -7,47 +9,74 @@ use crate::{
     domain::{Error, refresh::Token},
 };
 
-const NAME: &str = "refresh";
+/// The refresh token.
+const REFRESH: &str = "refresh";
+/// The proof of a login; see `Auth::proof`.
+const KNOWN: &str = "known";
+/// How long browsers keep a cookie at most (RFC 6265bis section 5.5).
+const KNOWN_FOR: Duration = Duration::from_hours(400 * 24);
 
-/// Sets the cookie for as long as the login lasts, in milliseconds from now.
+/// Sets the refresh token for as long as the login lasts, in milliseconds from now.
 pub(crate) fn set(token: &Token, lasts_ms: i64, config: &Config) -> Option<HeaderValue> {
-    header(&token.text(), lasts_ms / 1000, config)
+    header(REFRESH, &token.text(), lasts_ms / 1000, config)
 }
 
-/// Removes the cookie.
+/// Removes the refresh token.
 pub(crate) fn clear(config: &Config) -> Option<HeaderValue> {
-    header("", 0, config)
+    header(REFRESH, "", 0, config)
 }
 
-/// `__Host-` and `Secure` are left out without TLS: browsers refuse both on plain `http://localhost`.
-fn header(value: &str, max_age_s: i64, config: &Config) -> Option<HeaderValue> {
-    let secure = if config.is_secure() { "; Secure" } else { "" };
+/// Sets the proof of a login.
+pub(crate) fn set_known(proof: &str, config: &Config) -> Option<HeaderValue> {
+    header(KNOWN, proof, KNOWN_FOR.as_secs().cast_signed(), config)
+}
+
+fn header(name: &str, value: &str, max_age_s: i64, config: &Config) -> Option<HeaderValue> {
+    let (prefix, path, secure) = scope(config);
     let text = format!(
-        "{NAME}={value}; Path=/api; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
+        "{prefix}{name}={value}; Path={path}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
     );
     HeaderValue::try_from(text).ok()
 }
 
-/// The token in the cookie; `None` without one.
+/// Under TLS no other host of the domain can set the cookie: `__Host-` takes the path `/` (threat:T24). Both `__Host-`
+/// and `Secure` are left out without TLS: browsers refuse them on plain `http://localhost`.
+fn scope(config: &Config) -> (&'static str, &'static str, &'static str) {
+    if config.is_secure() {
+        ("__Host-", "/", "; Secure")
+    } else {
+        ("", "/api", "")
+    }
+}
+
+/// The proof of an earlier login; `None` without one.
+pub(crate) fn known(headers: &HeaderMap, config: &Config) -> Option<String> {
+    value(headers, KNOWN, config).map(str::to_owned)
+}
+
+/// The refresh token; `None` without one.
 ///
 /// # Errors
 /// [`Error::OtherSite`] when a browser says that another site made the request. Clients that are no browsers say nothing.
 pub(crate) fn read(headers: &HeaderMap, config: &Config) -> Result<Option<String>, Error> {
-    let cookies = headers
+    match value(headers, REFRESH, config) {
+        None => Ok(None),
+        Some(token) if is_own_site(headers, config) => Ok(Some(token.to_owned())),
+        Some(_) => Err(Error::OtherSite),
+    }
+}
+
+fn value<'a>(headers: &'a HeaderMap, name: &str, config: &Config) -> Option<&'a str> {
+    let prefix = scope(config).0;
+    let lines = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    let token = cookies
+    lines
         .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix("refresh="));
-    let Some(token) = token.filter(|token| !token.is_empty()) else {
-        return Ok(None);
-    };
-    if is_own_site(headers, config) {
-        Ok(Some(token.to_owned()))
-    } else {
-        Err(Error::OtherSite)
-    }
+        .filter_map(|pair| pair.trim().strip_prefix(prefix)?.split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+        .filter(|value| !value.is_empty())
 }
 
 fn is_own_site(headers: &HeaderMap, config: &Config) -> bool {
@@ -78,8 +107,9 @@ mod tests {
         headers
     }
 
+    /// threat:T24: without TLS the cookie goes to our API alone; with it no other host can set or overwrite it.
     #[test]
-    fn the_cookie_is_for_our_api_alone() {
+    fn the_cookie_is_ours_alone() {
         let token = Token::random().unwrap();
         let config = Config::default();
         let plain = set(&token, 60_000, &config).unwrap();
@@ -92,23 +122,33 @@ mod tests {
             public_url: "https://chat.example.org".to_owned(),
             ..config
         };
+        let rest = "HttpOnly; SameSite=Strict; Secure";
         assert_eq!(
             set(&token, 60_000, &secure).unwrap(),
-            format!("{expected}; Secure").as_str()
+            format!(
+                "__Host-refresh={}; Path=/; Max-Age=60; {rest}",
+                token.text()
+            )
+            .as_str()
         );
         assert_eq!(
             clear(&secure).unwrap(),
-            "refresh=; Path=/api; Max-Age=0; HttpOnly; SameSite=Strict; Secure"
+            format!("__Host-refresh=; Path=/; Max-Age=0; {rest}").as_str()
+        );
+        assert_eq!(
+            set_known("x", &secure).unwrap(),
+            format!("__Host-known=x; Path=/; Max-Age=34560000; {rest}").as_str()
         );
     }
 
+    /// threat:T24
     #[test]
     fn another_site_cannot_use_the_cookie() {
         let config = Config {
             public_url: "https://chat.example.org".to_owned(),
             ..Config::default()
         };
-        let cookie = ("cookie", "theme=dark; refresh=abc");
+        let cookie = ("cookie", "theme=dark; refresh=planted; __Host-refresh=abc");
         for (more, is_own) in [
             (&[][..], true),
             (&[("sec-fetch-site", "same-origin")], true),
@@ -146,7 +186,10 @@ mod tests {
         }
         assert!(matches!(
             read(
-                &headers(&[("cookie", "other=refresh=1; refresh=")]),
+                &headers(&[(
+                    "cookie",
+                    "other=__Host-refresh=1; refresh=1; __Host-refresh="
+                )]),
                 &config
             ),
             Ok(None)

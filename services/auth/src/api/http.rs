@@ -1,20 +1,21 @@
-//! `/api/register`, `/api/login`, `/api/refresh`, `/api/logout`, `/api/sessions`, `/api/password`.
+//! `/api/register`, `/api/login`, `/api/refresh`, `/api/logout`, `/api/sessions`, `/api/password`, `/api/email`.
 
 use std::{pin::Pin, sync::Arc};
 
 use axum::{
     Extension, Router,
-    extract::{FromRequest as _, FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
-    response::IntoResponse,
+    extract::{FromRequest as _, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
 };
 use contracts::{
     SessionId,
     auth::{BearerAuth, Caller, Verifier},
+    user::User,
 };
 use kit::{
     Call, Fault,
-    http::Peer,
+    http::Client,
     problem::{Json, Path, Problem},
 };
 use utoipa::OpenApi;
@@ -23,13 +24,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     cookie,
     wire::{
-        ListedSession, LoginBody, PasswordBody, RefreshBody, RegisterBody, Session, Sessions,
-        WithCookie, device,
+        EmailBody, ListedSession, LoginBody, PasswordBody, RefreshBody, RegisterBody, Session,
+        Sessions, WithCookies, device,
     },
 };
 use crate::{
     app::{Auth, Issued, Login, Registration},
-    domain::{Error, address},
+    domain::Error,
 };
 
 /// The routes of the service, checked by `verifier`, and their description.
@@ -60,25 +61,7 @@ fn described() -> OpenApiRouter<Arc<Auth>> {
         .routes(routes!(sessions))
         .routes(routes!(end_session))
         .routes(routes!(change_password))
-}
-
-/// The address that limits count by.
-struct Client(std::net::IpAddr);
-
-impl FromRequestParts<Arc<Auth>> for Client {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        auth: &Arc<Auth>,
-    ) -> Result<Self, Self::Rejection> {
-        let Peer(peer) = Peer::from_request_parts(parts, auth).await?;
-        Ok(Self(address::client(
-            peer.ip(),
-            &parts.headers,
-            &auth.config.trusted_proxies,
-        )))
-    }
+        .routes(routes!(change_email))
 }
 
 /// Make an account and log in.
@@ -98,7 +81,7 @@ async fn register(
     Client(client): Client,
     headers: HeaderMap,
     Json(body): Json<RegisterBody>,
-) -> Result<WithCookie<Session>, Fault> {
+) -> Result<WithCookies<Session>, Fault> {
     let RegisterBody {
         username,
         email,
@@ -133,7 +116,7 @@ async fn login(
     Client(client): Client,
     headers: HeaderMap,
     Json(body): Json<LoginBody>,
-) -> Result<WithCookie<Session>, Fault> {
+) -> Result<WithCookies<Session>, Fault> {
     let LoginBody {
         login,
         password,
@@ -144,6 +127,7 @@ async fn login(
         who: login,
         password,
         device: device(said, &headers),
+        proof: cookie::known(&headers, &auth.config),
     };
     let issued = within(&call, auth.login(&call, client, login)).await?;
     Ok(answer(&auth, StatusCode::OK, issued, cookie))
@@ -165,16 +149,17 @@ async fn refresh(
     Extension(verifier): Extension<Arc<Verifier>>,
     call: Call,
     request: Request,
-) -> Result<WithCookie<Session>, Fault> {
+) -> Result<WithCookies<Session>, Fault> {
     let from_cookie = cookie::read(request.headers(), &auth.config);
     let body = if request.headers().contains_key(header::CONTENT_TYPE) {
         Json::<RefreshBody>::from_request(request, &auth).await?.0
     } else {
         RefreshBody::default()
     };
-    let token = match body.refresh_token {
-        Some(token) => token,
-        None => from_cookie?.ok_or(Error::Refresh)?,
+    // What a script cannot read in its cookie it does not get in an answer either.
+    let (token, wants_cookie) = match body.refresh_token {
+        Some(token) => (token, body.cookie),
+        None => (from_cookie?.ok_or(Error::Refresh)?, Some(true)),
     };
     let result = call
         .run(Box::pin(async { Ok(auth.refresh(&call, &token).await) }))
@@ -182,27 +167,52 @@ async fn refresh(
     if let Err(Error::Reused(session)) = &result {
         verifier.note_revoked(*session);
     }
-    Ok(answer(&auth, StatusCode::OK, result?, body.cookie))
+    Ok(answer(&auth, StatusCode::OK, result?, wants_cookie))
 }
 
-/// End this login.
+/// End this login, and the one that the cookie belongs to. The cookie is enough.
 #[utoipa::path(
     post, path = "/api/logout", tag = "auth", security(("bearer" = [])),
     responses(
         (status = 204, description = "the login is over; clears the cookie"),
-        (status = 401, body = Problem, content_type = "application/problem+json", description = "no valid token"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "no valid token and no cookie"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "`other_site`"),
     )
 )]
 async fn logout(
     State(auth): State<Arc<Auth>>,
     Extension(verifier): Extension<Arc<Verifier>>,
     call: Call,
-    caller: Caller,
-) -> Result<impl IntoResponse, Fault> {
-    within(&call, auth.logout(&caller)).await?;
-    verifier.note_revoked(caller.session);
-    let cleared = cookie::clear(&auth.config).unwrap_or(HeaderValue::from_static(""));
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cleared)]))
+    caller: Result<Caller, Fault>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let token = match cookie::read(&headers, &auth.config) {
+        Ok(token) => token,
+        // Another site cannot have made a request with a good token in its head.
+        Err(other_site) if caller.is_err() => return Err(other_site.into()),
+        Err(_) => None,
+    };
+    let ended = match (caller, token) {
+        (Err(refused), None) => Err(refused),
+        (caller, token) => {
+            let caller = caller.ok();
+            within(&call, auth.logout(caller.as_ref(), token.as_deref())).await
+        }
+    };
+    let mut response = match ended {
+        Ok(ended) => {
+            for session in ended {
+                verifier.note_revoked(session);
+            }
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(fault) => fault.into_response(),
+    };
+    // In any case: whoever wanted to leave is not let in again by what is left in the browser.
+    if let Some(cleared) = cookie::clear(&auth.config) {
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
+    }
+    Ok(response)
 }
 
 /// Your logins.
@@ -279,6 +289,29 @@ async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Change the address.
+#[utoipa::path(
+    post, path = "/api/email", tag = "auth", security(("bearer" = [])), request_body = EmailBody,
+    responses(
+        (status = 200, body = User),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "`email_invalid`"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "no valid token"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "`wrong_password`"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "`email_taken`"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "too many at this account"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "try again"),
+    )
+)]
+async fn change_email(
+    State(auth): State<Arc<Auth>>,
+    call: Call,
+    caller: Caller,
+    Json(body): Json<EmailBody>,
+) -> Result<Json<User>, Fault> {
+    let change = auth.change_email(&call, &caller, &body.current_password, body.email);
+    within(&call, change).await.map(Json)
+}
+
 /// Runs a use case until the deadline, on the heap: the futures of statements are large.
 fn within<'a, T: 'a>(
     call: &'a Call,
@@ -293,7 +326,7 @@ fn answer(
     status: StatusCode,
     issued: Issued,
     wants_cookie: Option<bool>,
-) -> WithCookie<Session> {
+) -> WithCookies<Session> {
     let Issued {
         user,
         session,
@@ -301,16 +334,19 @@ fn answer(
         access_ends_at,
         refresh_token,
     } = issued;
-    let (cookie, refresh_token) = if wants_cookie.unwrap_or(true) {
+    let (cookies, refresh_token) = if wants_cookie.unwrap_or(true) {
         let lasts_ms = session.ends_at - auth.clock.now_ms();
-        (cookie::set(&refresh_token, lasts_ms, &auth.config), None)
+        let refresh = cookie::set(&refresh_token, lasts_ms, &auth.config);
+        let proof = auth.proof(user.id, session.id);
+        let known = proof.and_then(|proof| cookie::set_known(&proof, &auth.config));
+        ([refresh, known], None)
     } else {
-        (None, Some(refresh_token.text()))
+        ([None, None], Some(refresh_token.text()))
     };
     let expires_at = kit::rfc3339(access_ends_at);
-    WithCookie {
+    WithCookies {
         status,
-        cookie,
+        cookies,
         body: Session {
             user,
             session: session.id,

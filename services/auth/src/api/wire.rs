@@ -47,7 +47,7 @@ pub(crate) struct LoginBody {
 pub(crate) struct RefreshBody {
     /// The token of a client without cookies.
     pub(crate) refresh_token: Option<String>,
-    /// `false` for clients without cookies: the refresh token is in the answer.
+    /// `false` for clients without cookies: the refresh token is in the answer, if it was in the body.
     pub(crate) cookie: Option<bool>,
 }
 
@@ -61,6 +61,17 @@ pub(crate) struct PasswordBody {
     /// 8 characters to 1024 bytes.
     #[schema(format = Password)]
     pub(crate) new_password: String,
+}
+
+/// A new address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmailBody {
+    /// The password.
+    #[schema(format = Password)]
+    pub(crate) current_password: String,
+    /// The new address.
+    pub(crate) email: String,
 }
 
 /// A login, as the one who logged in gets it.
@@ -105,18 +116,18 @@ pub(crate) struct ListedSession {
     pub(crate) current: bool,
 }
 
-/// An answer that may set the cookie.
-pub(crate) struct WithCookie<T> {
+/// An answer that may set cookies.
+pub(crate) struct WithCookies<T> {
     pub(crate) status: StatusCode,
-    pub(crate) cookie: Option<HeaderValue>,
+    pub(crate) cookies: [Option<HeaderValue>; 2],
     pub(crate) body: T,
 }
 
-impl<T: Serialize> IntoResponse for WithCookie<T> {
+impl<T: Serialize> IntoResponse for WithCookies<T> {
     fn into_response(self) -> Response {
         let mut response = (self.status, Body(self.body)).into_response();
-        if let Some(cookie) = self.cookie {
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        for cookie in self.cookies.into_iter().flatten() {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response
     }

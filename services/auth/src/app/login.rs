@@ -18,7 +18,7 @@ use crate::{
         refresh::{Token, random_bytes},
     },
     metrics,
-    store::{NewSession, Session},
+    store::{NewSession, Session, Why},
 };
 
 /// Somebody new.
@@ -35,6 +35,8 @@ pub(crate) struct Login {
     pub(crate) who: String,
     pub(crate) password: String,
     pub(crate) device: String,
+    /// What the browser kept of an earlier login; see [`Auth::proof`].
+    pub(crate) proof: Option<String>,
 }
 
 impl Auth {
@@ -100,29 +102,48 @@ impl Auth {
         self.limit_client("login", client, self.config.login_limit)
             .await?;
         let found = self.user.credentials(call, login.who.trim()).await?;
-        let account = match &found {
-            Some(found) => found.user.id.to_string(),
-            None => fingerprint(&login.who),
+        let (account, known) = match &found {
+            Some(found) => {
+                let known = self.proven(login.proof.as_deref(), found.user.id);
+                (found.user.id.to_string(), known)
+            }
+            None => (fingerprint(&login.who), None),
         };
-        self.limit_account(&account).await?;
+        self.limit_account(&account, known).await?;
         let (user, hash) = found.map(|found| (found.user, found.password_hash)).unzip();
+        let hash = hash.flatten();
         let is_right = self
             .hasher
-            .verify(Password::typed(&login.password), hash.flatten())
+            .verify(Password::typed(&login.password), hash.clone())
             .await?;
         match user {
-            Some(user) if is_right => self.open_session(user, login.device).await,
+            Some(user) if is_right => {
+                let issued = self.open_session(user, login.device).await?;
+                self.confirm(call, &issued, hash).await?;
+                Ok(issued)
+            }
             _ => Err(Error::Credentials),
         }
     }
 
-    /// Guesses at one account are slowed down wherever they come from; nobody is locked out (threat:T1).
-    pub(super) async fn limit_account(&self, account: &str) -> Result<(), Error> {
-        self.limit(
-            &format!("auth:account:{account}"),
-            self.config.account_limit,
-        )
-        .await
+    /// A password that was changed while it was checked opens nothing: either the change saw the new login and ended
+    /// it, or this sees the change. Nobody has got the login's tokens before.
+    async fn confirm(
+        &self,
+        call: &Call,
+        issued: &Issued,
+        hash: Option<String>,
+    ) -> Result<(), Error> {
+        let Issued { user, session, .. } = issued;
+        let found = self.user.credentials_by_id(call, user.id).await?;
+        if found.is_some_and(|found| found.password_hash == hash) {
+            return Ok(());
+        }
+        let now = self.clock.now_ms();
+        self.store
+            .end(user.id, session.id, Why::PasswordChanged, now)
+            .await?;
+        Err(Error::Credentials)
     }
 
     async fn open_session(&self, user: User, device: String) -> Result<Issued, Error> {

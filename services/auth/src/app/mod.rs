@@ -1,5 +1,6 @@
 //! The use cases: people register, log in, stay logged in, and end it.
 
+mod known;
 mod login;
 mod refresh;
 mod sessions;
@@ -11,13 +12,13 @@ use contracts::{
     auth::token::{AUDIENCE, Claims, ISSUER},
     user::{User, UserClient},
 };
-use kit::{BoxError, Clock, Ids, Node, OnFailure};
+use kit::{BoxError, Clock, Ids, Node, OnFailure, Spawner, http::limited};
 
 use crate::{
     config::{Config, millis},
-    domain::{Error, address, refresh::Token},
+    domain::{Error, refresh::Token},
     hasher::Hasher,
-    keys::Signer,
+    keys::{Sealer, Signer},
     store::{Lifetimes, Session, Store},
 };
 
@@ -29,6 +30,8 @@ pub struct Auth {
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
     pub(crate) signer: Signer,
+    pub(crate) sealer: Sealer,
+    pub(crate) spawner: Spawner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) user: UserClient,
@@ -79,7 +82,7 @@ impl Auth {
     }
 
     async fn limit_client(&self, what: &str, client: IpAddr, rule: Rule) -> Result<(), Error> {
-        self.limit(&format!("auth:{what}:{}", address::limited(client)), rule)
+        self.limit(&format!("auth:{what}:{}", limited(client)), rule)
             .await
     }
 

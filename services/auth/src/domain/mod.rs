@@ -1,6 +1,5 @@
-//! The rules of logins: passwords, refresh tokens, addresses of clients, and what can go wrong.
+//! The rules of logins: passwords, refresh tokens, and what can go wrong.
 
-pub(crate) mod address;
 pub(crate) mod password;
 pub(crate) mod refresh;
 

@@ -219,10 +219,13 @@ async fn a_login_returns_a_token() {
     }
 }
 
-/// row:A05, threat:T5: the same answer after the same work. Guesses are many here, so the limits are raised.
+/// row:A05, threat:T5: the same answer after the same work. Measured is the whole request: names that are known and
+/// names that are not take turns, and the medians of fifty each differ by less than 5 %. Others use the machine as
+/// well, so one round of three has to be that quiet; work that one way has and the other has not shows in all of them.
+/// Guesses are many here, so the limits are raised.
 #[tokio::test]
 async fn wrong_password_and_unknown_user_look_alike() {
-    let open = Rule::per_minute(1000);
+    let open = Rule::per_minute(10_000);
     for world in worlds(&Config {
         login_limit: open,
         account_limit: open,
@@ -232,29 +235,38 @@ async fn wrong_password_and_unknown_user_look_alike() {
     {
         let door = world.door();
         door.register("ann").await;
-        let mut times = [Vec::new(), Vec::new()];
-        let mut bodies = Vec::new();
-        for n in 0..25 {
-            for (place, login) in [(0, "ann".to_owned()), (1, format!("nobody{n}"))] {
-                let started = std::time::Instant::now();
-                let mut answer = door.login(&login, "wrong password").await;
-                times[place].push(started.elapsed());
-                assert_eq!(answer.code(), (401, "bad_credentials"));
-                answer.body["request_id"] = Value::Null;
-                bodies.push(answer.body);
+        let mut differences = Vec::new();
+        for _ in 0..3 {
+            let [known, unknown] = medians(&door).await;
+            differences.push((known / unknown - 1.0).abs());
+            if differences.last().is_some_and(|last| *last < 0.05) {
+                break;
             }
         }
-        assert!(bodies.iter().all(|body| *body == bodies[0]));
-        let [known, unknown] = times.map(|mut times| {
-            times.sort_unstable();
-            times[times.len() / 2].as_secs_f64()
-        });
-        assert!(
-            (0.6..1.6).contains(&(known / unknown)),
-            "{}: {known} {unknown}",
-            world.engine
-        );
+        let least = differences.iter().copied().fold(1.0, f64::min);
+        assert!(least < 0.05, "{}: {differences:?}", world.engine);
     }
+}
+
+/// Seconds until a wrong password is refused, for a name that is known and for names that are not.
+async fn medians(door: &super::door::Door) -> [f64; 2] {
+    let mut times = [Vec::new(), Vec::new()];
+    let mut bodies = Vec::new();
+    for n in 0..50 {
+        for (place, login) in [(0, "ann".to_owned()), (1, format!("nobody{n}"))] {
+            let started = std::time::Instant::now();
+            let mut answer = door.login(&login, "wrong password").await;
+            times[place].push(started.elapsed());
+            assert_eq!(answer.code(), (401, "bad_credentials"));
+            answer.body["request_id"] = Value::Null;
+            bodies.push(answer.body);
+        }
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+    times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64()
+    })
 }
 
 /// row:A08, threat:T1: the sixth login and the fourth registration are told to wait, on every process.
@@ -317,39 +329,53 @@ async fn tries_are_limited_by_address() {
     }
 }
 
-/// threat:T1: many addresses guess at one account; the guesses are limited, the account is not locked.
+/// threat:T1: many addresses guess at one account; the guesses are limited, and the owner logs in meanwhile, from a
+/// browser that was logged in before.
 #[tokio::test]
 async fn guesses_at_one_account_are_limited_too() {
     let config = Config {
         account_limit: Rule {
             per: Duration::from_mins(1),
-            count: 60,
+            count: 1,
             burst: 3,
         },
         ..config()
     };
     for world in worlds(&config).await {
-        world.door().register("ann").await;
-        world.door().register("bob").await;
-        let mut wait = 0;
+        let ann = world.door().register("ann").await;
+        let bob = world.door().register("bob").await;
         for n in 0..6 {
             let answer = world.door().login("ann", "wrong password").await;
-            assert_eq!(
-                answer.status.as_u16(),
-                if n < 3 { 401 } else { 429 },
-                "{} {n}",
-                world.engine
-            );
-            wait = answer
-                .headers
-                .get("retry-after")
-                .map_or(0, |wait| wait.to_str().unwrap().parse().unwrap());
+            let status = if n < 3 { 401 } else { 429 };
+            assert_eq!(answer.status.as_u16(), status, "{} {n}", world.engine);
+            assert_eq!(answer.headers.contains_key("retry-after"), n >= 3);
         }
-        assert_eq!(wait, 1, "a token a second comes back: nobody is locked out");
-        assert_eq!(
-            world.door().login("bob", &password("bob")).await.status,
-            200
-        );
+        let right = password("ann");
+        let token = ann.text("access_token");
+        let out = world.door().with(&token, "POST", "/api/logout", None).await;
+        assert_eq!(out.status, 204, "{}", world.engine);
+        let owner = world.door().login_with(&ann.known(), "ann", &right).await;
+        assert_eq!(owner.status, 200, "{} {owner:?}", world.engine);
+
+        // The proof is of one account, nobody makes one, and it is no way round the limit either.
+        for proof in ["", "known=", "known=AAAA", &bob.known()] {
+            let answer = world.door().login_with(proof, "ann", &right).await;
+            assert_eq!(answer.status, 429, "{} {proof}", world.engine);
+        }
+        for n in 0..4 {
+            let door = world.door();
+            let answer = door.login_with(&ann.known(), "ann", "wrong password").await;
+            let status = if n < 2 { 401 } else { 429 };
+            assert_eq!(answer.status.as_u16(), status, "{} {n}", world.engine);
+        }
+        // Others are not concerned, and a password can still be changed by whoever is logged in.
+        let login = world.door().login("bob", &password("bob")).await;
+        assert_eq!(login.status, 200, "{}", world.engine);
+        let body = json!({"current_password": right, "new_password": "another horse"});
+        let token = owner.text("access_token");
+        let door = world.door();
+        let changed = door.with(&token, "POST", "/api/password", Some(body)).await;
+        assert_eq!(changed.status, 204, "{}", world.engine);
     }
 }
 

@@ -43,6 +43,15 @@ impl Answer {
         self.headers.get(header::SET_COOKIE)?.to_str().ok()
     }
 
+    /// The cookie that proves this login later on.
+    pub(crate) fn known(&self) -> String {
+        let cookies = self.headers.get_all(header::SET_COOKIE).iter();
+        let known = cookies
+            .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
+            .find(|cookie| cookie.starts_with("known="));
+        known.unwrap_or_default().to_owned()
+    }
+
     /// The refresh token, from the cookie or the body.
     pub(crate) fn refresh_token(&self) -> String {
         let in_cookie = self
@@ -133,6 +142,13 @@ impl Door {
     pub(crate) async fn login(&self, login: &str, password: &str) -> Answer {
         self.post("/api/login", json!({"login": login, "password": password}))
             .await
+    }
+
+    /// A login of a browser that keeps `cookie`.
+    pub(crate) async fn login_with(&self, cookie: &str, login: &str, password: &str) -> Answer {
+        let headers = [("content-type", "application/json"), ("cookie", cookie)];
+        let body = json!({"login": login, "password": password}).to_string();
+        self.send("POST", "/api/login", &headers, body).await
     }
 
     pub(crate) async fn refresh(&self, token: &str) -> Answer {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod changes;
 mod door;
 mod load;
 mod outage;
@@ -64,7 +65,7 @@ impl World {
         let mut node = Node::new();
         let deps = deps(&self.auth_db, &self.clock, &self.user, &self.cache);
         let auth = auth::build(config, deps, &mut node).await?;
-        let app = app(&auth, &self.user, &self.clock, &node).1;
+        let app = app(&auth, &self.user, &self.cache, &self.clock, &node).1;
         Ok((auth, app))
     }
 }
@@ -95,6 +96,7 @@ fn deps(
 fn app(
     auth: &Arc<Auth>,
     user: &UserClient,
+    cache: &Arc<Memory>,
     clock: &Arc<ManualClock>,
     node: &Node,
 ) -> (Arc<Verifier>, Router) {
@@ -102,7 +104,12 @@ fn app(
     let verifier = Verifier::new(client, clock.clone() as Arc<dyn Clock>);
     verifier.start(node);
     let (auth_routes, _) = auth::routes(auth.clone(), verifier.clone());
-    let (user_routes, _) = user::routes(user.clone(), verifier.clone());
+    let door = user::Door {
+        user: user.clone(),
+        limits: Limits::new(cache.clone()),
+        config: user::Config::default(),
+    };
+    let (user_routes, _) = user::routes(door, verifier.clone());
     (
         verifier,
         kit::http::with_ground_rules(auth_routes.merge(user_routes)),
@@ -122,12 +129,12 @@ async fn worlds(config: &Config) -> Vec<World> {
             clock: clock.clone(),
             ids: Arc::new(RandomIds),
         };
-        let user = user::build(&user::Config::default(), user_deps, &mut node);
+        let user = user::build(user_deps, &mut node);
         let cache = Arc::new(Memory::new());
         let auth = auth::build(config, deps(&auth_db, &clock, &user, &cache), &mut node)
             .await
             .unwrap();
-        let (verifier, app) = app(&auth, &user, &clock, &node);
+        let (verifier, app) = app(&auth, &user, &cache, &clock, &node);
         worlds.push(World {
             engine: auth_db.engine().to_string(),
             auth,

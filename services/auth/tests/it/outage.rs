@@ -51,7 +51,7 @@ async fn outage(world: &World) {
         .unwrap();
     let door = world
         .door()
-        .with_app(super::app(&auth, &remote, &world.clock, &node).1);
+        .with_app(super::app(&auth, &remote, &world.cache, &world.clock, &node).1);
     let made = door.register("ann").await;
     assert_eq!(made.status, 201, "{} {made:?}", world.engine);
 

@@ -97,8 +97,16 @@ async fn a_browser_refreshes_with_its_cookie_and_no_other_site_can() {
             )
             .await;
         assert!(
+            answer.cookie().is_some_and(|cookie| cookie.len() > 43)
+                && answer.body.get("refresh_token").is_none(),
+            "{}: what was in the cookie stays there",
+            world.engine
+        );
+        let token = answer.refresh_token();
+        let answer = door.refresh(&token).await;
+        assert!(
             answer.cookie().is_none() && answer.text("refresh_token").len() == 43,
-            "{}",
+            "{}: what was in the body comes in the body",
             world.engine
         );
 
@@ -231,6 +239,62 @@ async fn logins_are_listed_and_ended_one_by_one() {
                 .status,
             200
         );
+    }
+}
+
+/// An access token that has ended keeps nobody logged in: the cookie is enough to leave, and is cleared in any case.
+/// threat:T24: another site cannot do it.
+#[tokio::test]
+async fn the_cookie_is_enough_to_log_out() {
+    for world in worlds(&config()).await {
+        let door = world.door();
+        let made = door.register("ann").await;
+        let (token, cookie) = (
+            made.text("access_token"),
+            format!("refresh={}", made.refresh_token()),
+        );
+        let bearer = format!("Bearer {token}");
+        let out = async |headers: &[(&str, &str)]| {
+            door.send("POST", "/api/logout", headers, String::new())
+                .await
+        };
+        let clears = |answer: &super::door::Answer| {
+            answer
+                .cookie()
+                .is_some_and(|cookie| cookie.starts_with("refresh=; "))
+        };
+        let foreign = ("sec-fetch-site", "cross-site");
+        let refused = out(&[("cookie", &cookie), foreign]).await;
+        assert_eq!(refused.code(), (403, "other_site"), "{}", world.engine);
+        assert!(!clears(&refused), "{}", world.engine);
+
+        world.clock.advance(15 * 60 * 1000);
+        let ended = out(&[("authorization", &bearer)]).await;
+        assert_eq!(ended.code(), (401, "token_expired"), "{}", world.engine);
+        assert!(clears(&ended), "{}", world.engine);
+        for _ in 0..2 {
+            let own = ("sec-fetch-site", "same-origin");
+            let answer = out(&[("authorization", &bearer), ("cookie", &cookie), own]).await;
+            assert_eq!(answer.status, 204, "{} {answer:?}", world.engine);
+            assert!(clears(&answer), "{}", world.engine);
+        }
+        let again = door.refresh(&made.refresh_token()).await;
+        assert_eq!(again.code(), (401, "refresh_invalid"), "{}", world.engine);
+
+        // A good token ends its own login, and that of the cookie beside it.
+        let (first, second) = (
+            door.login("ann", &password("ann")).await,
+            door.login("ann", &password("ann")).await,
+        );
+        let bearer = format!("Bearer {}", first.text("access_token"));
+        let cookie = format!("refresh={}", second.refresh_token());
+        let answer = out(&[("authorization", &bearer), ("cookie", &cookie)]).await;
+        assert!(answer.status == 204 && clears(&answer), "{}", world.engine);
+        for ended in [first, second] {
+            let token = ended.text("access_token");
+            let answer = door.with(&token, "GET", "/api/users/me", None).await;
+            assert_eq!(answer.code(), (401, "session_ended"), "{}", world.engine);
+        }
     }
 }
 

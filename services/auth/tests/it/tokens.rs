@@ -27,7 +27,7 @@ fn protected_routes() -> Vec<(String, String)> {
 #[tokio::test]
 async fn protected_routes_need_a_token() {
     let routes = protected_routes();
-    assert_eq!(routes.len(), 8, "{routes:?}");
+    assert_eq!(routes.len(), 9, "{routes:?}");
     for world in worlds(&config()).await {
         let door = world.door();
         let expired = door.register("ann").await.text("access_token");

@@ -88,7 +88,7 @@ impl ChatView {
             summary,
         } = opened;
         Self {
-            bindings: whole.binding_views(Some(reader)),
+            bindings: whole.binding_views(reader),
             chat: whole.chat.view(),
             members: names,
             pos: summary.pos,
@@ -234,16 +234,20 @@ async fn remove_binding(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for advice. It comes to all devices of the caller and stays readable at `/api/ai/runs`.
+/// Asks for advice. It comes to all devices of the caller and stays readable at `/api/ai/runs`. 429 with the code
+/// `quota` when the AI calls of the day are used up.
 #[utoipa::path(post, path = "/api/chats/{id}/advice", tag = "chat", params(("id" = ChatId, Path)),
     request_body = NewAdvice, security(("token" = [])),
     responses((status = 202, body = Asked), (status = "4XX", body = Problem)))]
 async fn ask_advice(
     State(commands): State<Arc<Commands>>,
     caller: Caller,
+    call: Call,
     Path(id): Path<ChatId>,
     Json(new): Json<NewAdvice>,
 ) -> Result<(StatusCode, Json<Asked>), Fault> {
-    let run = commands.ask(id, caller.user, new.key, new.hint).await?;
+    let run = commands
+        .ask(&call, id, caller.user, new.key, new.hint)
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(Asked { run })))
 }

@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cache::{Decision, Limits, Rule};
 use contracts::{
-    ChatId, Key, MessageId, RunId, ThreadId, UserId,
+    ChatId, Key, RunId, ThreadId, UserId,
+    ai::AiClient,
     chat::{Binding, BindingMode, BindingState},
     events::{AdviceRequest, Topics},
     message::{MessageClient, Summary},
@@ -22,6 +23,8 @@ use crate::{
 
 /// The longest question that goes with a request for advice, in bytes.
 const MAX_HINT: usize = 1000;
+/// How long `ai` may take to say whether there is budget left.
+const BUDGET_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The use cases.
 pub(crate) struct Commands {
@@ -32,6 +35,7 @@ pub(crate) struct Commands {
     pub(crate) topics: Arc<Topics>,
     pub(crate) users: UserClient,
     pub(crate) message: MessageClient,
+    pub(crate) ai: AiClient,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -57,6 +61,8 @@ impl Commands {
                 Fault::invalid("a private chat needs another person").reason("chat_with_oneself")
             );
         }
+        self.limit("chats", caller, self.config.chats_per_minute)
+            .await?;
         if self.users.by_id(call, other).await?.is_none() {
             return Err(Fault::not_found("user"));
         }
@@ -77,6 +83,8 @@ impl Commands {
         caller: UserId,
         mode: BindingMode,
     ) -> Result<(), Fault> {
+        self.limit("bindings", caller, self.config.bindings_per_minute)
+            .await?;
         let thread = ThreadId(self.ids.next());
         let decided = self
             .store
@@ -99,6 +107,8 @@ impl Commands {
         chat: ChatId,
         caller: UserId,
     ) -> Result<(), Fault> {
+        self.limit("bindings", caller, self.config.bindings_per_minute)
+            .await?;
         let decided = self
             .store
             .unbind(&self.topics, chat, caller, self.clock.now_ms())
@@ -110,15 +120,16 @@ impl Commands {
     pub(crate) async fn own_binding(&self, chat: ChatId, caller: UserId) -> Result<Binding, Fault> {
         let whole = self.store.for_member(chat, caller).await?;
         let own = whole
-            .binding_views(Some(caller))
+            .binding_views(caller)
             .into_iter()
             .find(|binding| binding.owner == caller);
         own.ok_or_else(|| Fault::not_found("binding"))
     }
 
-    /// Asks for advice. The same caller and key again name the same run.
+    /// Asks for advice. The same caller, chat and key again name the same run.
     pub(crate) async fn ask(
         &self,
+        call: &Call,
         chat: ChatId,
         caller: UserId,
         key: Key,
@@ -130,7 +141,11 @@ impl Commands {
                 format!("the question is longer than {MAX_HINT} bytes"),
             ));
         }
-        let binding = self.own_binding(chat, caller).await?;
+        let whole = self.store.for_member(chat, caller).await?;
+        let binding = whole.bindings.iter().find(|bound| bound.owner == caller);
+        let binding = binding.ok_or_else(|| Fault::not_found("binding"))?;
+        let version = binding.version;
+        let binding = binding.view(whole.chat.projected, caller);
         let conflict = |text: &str, word| Fault::new(Code::Conflict, text).reason(word);
         if binding.mode != BindingMode::Advice {
             return Err(conflict(
@@ -141,24 +156,16 @@ impl Commands {
         if binding.state != BindingState::Ready {
             return Err(conflict("the binding is not ready", "not_ready"));
         }
-        let rule = Rule {
-            per: Duration::from_mins(1),
-            count: self.config.advice_per_minute,
-            burst: self.config.advice_per_minute,
-        };
-        if let Decision::Denied { retry_after } =
-            self.limits.take(&format!("advice:{caller}"), rule).await
-        {
-            return Err(
-                Fault::new(Code::Exhausted, "too many requests for advice").retry_in(retry_after)
-            );
-        }
-        let run = RunId(MessageId::derive(caller, key).0);
+        self.limit("advice", caller, self.config.advice_per_minute)
+            .await?;
+        let run = RunId::derive(caller, chat, key);
+        self.check_budget(call, caller, run).await?;
         let request = AdviceRequest {
             run,
             thread: binding.thread,
             chat,
             owner: caller,
+            version,
             hint,
         };
         let decided = self
@@ -172,6 +179,42 @@ impl Commands {
         Ok(run)
     }
 
+    /// Counts what `caller` does of one kind.
+    async fn limit(
+        &self,
+        what: &'static str,
+        caller: UserId,
+        per_minute: u32,
+    ) -> Result<(), Fault> {
+        let bucket = format!("{what}:{caller}");
+        match self
+            .limits
+            .take(&bucket, Rule::per_minute(per_minute))
+            .await
+        {
+            Decision::Allowed => Ok(()),
+            Decision::Denied { retry_after } => Err(Fault::new(
+                Code::Exhausted,
+                "too many requests of this kind",
+            )
+            .retry_in(retry_after)),
+        }
+    }
+
+    /// Refuses what the budget of the day does not allow. Without an answer in time the request goes on: `ai` keeps
+    /// the budget, and only the word comes later.
+    async fn check_budget(&self, call: &Call, caller: UserId, run: RunId) -> Result<(), Fault> {
+        let call = call.within(BUDGET_PATIENCE);
+        match call.run(self.ai.may_ask(&call, caller)).await {
+            // A retry names the run that it began; that one has its place in the budget.
+            Err(spent) if spent.is(Code::Exhausted) => {
+                let begun = call.run(self.ai.follow(&call, caller, run)).await;
+                begun.map(drop).map_err(|_| spent)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// One chat of the caller.
     pub(crate) async fn open(
         &self,
@@ -179,8 +222,9 @@ impl Commands {
         id: ChatId,
         caller: UserId,
     ) -> Result<Opened, Fault> {
-        let whole = self.store.for_member(id, caller).await?;
+        // The position first: what changes after it reaches the caller as an event.
         let summary = self.message.summary(call, caller, id).await?;
+        let whole = self.store.for_member(id, caller).await?;
         let names = self.users.by_ids(call, whole.members.clone()).await?;
         Ok(Opened {
             whole,

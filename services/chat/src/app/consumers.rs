@@ -139,7 +139,11 @@ impl Consumers {
         reached: &mut Places,
     ) -> Result<Option<Vec<Delivered>>, BoxError> {
         let polled = tokio::select! {
-            polled = consumer.poll(500, Duration::from_secs(1)) => polled?,
+            polled = consumer.poll(500, Duration::from_secs(1)) => match polled {
+                // The consumer has stopped that one partition and said so; the others go on.
+                Err(eventlog::Error::OutOfRange { .. }) => return Ok(Some(Vec::new())),
+                polled => polled?,
+            },
             () = self.token.cancelled() => return Ok(None),
         };
         match polled {

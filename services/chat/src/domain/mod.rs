@@ -2,6 +2,7 @@
 
 use contracts::{
     ChatId, ThreadId, UserId,
+    ai::Why,
     chat::{Binding, BindingMode, BindingState, Chat, Kind},
 };
 
@@ -38,14 +39,14 @@ pub(crate) struct Bound {
     pub(crate) thread: ThreadId,
     pub(crate) mode: BindingMode,
     pub(crate) state: BindingState,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Why>,
     pub(crate) version: i64,
 }
 
 impl Bound {
     /// The binding as a reader may see it: it is ready only when that was projected, and why it failed is
     /// the owner's business.
-    pub(crate) fn view(&self, projected: i64, reader: Option<UserId>) -> Binding {
+    pub(crate) fn view(&self, projected: i64, reader: UserId) -> Binding {
         let early = self.state == BindingState::Ready && projected < self.version;
         Binding {
             chat: self.chat,
@@ -57,7 +58,7 @@ impl Bound {
             } else {
                 self.state
             },
-            reason: self.reason.clone().filter(|_| reader == Some(self.owner)),
+            reason: self.reason.filter(|_| reader == self.owner),
         }
     }
 }
@@ -100,7 +101,7 @@ mod tests {
             thread: ThreadId(id),
             mode: BindingMode::Advice,
             state,
-            reason: Some("no".to_owned()),
+            reason: Some(Why::ProviderRefused),
             version: 3,
         }
     }
@@ -132,9 +133,10 @@ mod tests {
     #[test]
     fn a_binding_is_ready_only_when_that_was_projected_and_its_trouble_is_the_owners() {
         let ready = bound(BindingState::Ready);
-        assert_eq!(ready.view(2, None).state, BindingState::Pending);
-        assert_eq!(ready.view(3, None).state, BindingState::Ready);
-        assert_eq!(ready.view(3, None).reason, None);
-        assert!(ready.view(3, Some(ready.owner)).reason.is_some());
+        let other = UserId(Uuid::from_u128(2));
+        assert_eq!(ready.view(2, other).state, BindingState::Pending);
+        assert_eq!(ready.view(3, other).state, BindingState::Ready);
+        assert_eq!(ready.view(3, other).reason, None);
+        assert!(ready.view(3, ready.owner).reason.is_some());
     }
 }

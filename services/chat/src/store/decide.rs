@@ -142,7 +142,7 @@ impl<'a> Decision<'a> {
                     thread.0,
                     word(&mode),
                     word(&state),
-                    binding.reason,
+                    binding.reason.as_ref().map(word),
                     binding.version
                 ],
             )
@@ -379,7 +379,7 @@ impl Store {
                 decision
                     .set_binding(Bound {
                         state,
-                        reason: created.failed.clone(),
+                        reason: created.failed,
                         ..binding
                     })
                     .await?;

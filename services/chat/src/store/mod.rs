@@ -115,7 +115,10 @@ fn bound(row: &Row) -> Result<Bound, Error> {
         thread: ThreadId(row.get("thread_id")?),
         mode: from_word(row.get("mode")?)?,
         state: from_word(row.get("state")?)?,
-        reason: row.get("reason")?,
+        reason: row
+            .get::<Option<String>>("reason")?
+            .map(from_word)
+            .transpose()?,
         version: row.get("version")?,
     })
 }

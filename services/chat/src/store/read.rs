@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use contracts::{ChatId, ThreadId, UserId, chat::Binding};
+use contracts::{ChatId, UserId, chat::Binding};
 use sql::{Args, args};
 
 use super::{Error, Store, bound, stored};
@@ -18,7 +18,7 @@ pub(crate) struct Whole {
 
 impl Whole {
     /// The bindings as `reader` may see them.
-    pub(crate) fn binding_views(&self, reader: Option<UserId>) -> Vec<Binding> {
+    pub(crate) fn binding_views(&self, reader: UserId) -> Vec<Binding> {
         self.bindings
             .iter()
             .map(|binding| binding.view(self.chat.projected, reader))
@@ -70,22 +70,6 @@ impl Store {
         whole
             .filter(|whole| whole.members.contains(&reader))
             .ok_or(Error::NotFound("chat"))
-    }
-
-    pub(crate) async fn by_thread(
-        &self,
-        thread: ThreadId,
-    ) -> Result<Option<(Bound, Whole)>, Error> {
-        let sql = "SELECT chat_id, owner, thread_id, mode, state, reason, version FROM binding WHERE thread_id = $1";
-        let Some(row) = self.db.fetch_optional(sql, args![thread.0]).await? else {
-            return Ok(None);
-        };
-        let binding = bound(&row)?;
-        Ok(self
-            .whole(&[binding.chat])
-            .await?
-            .remove(&binding.chat)
-            .map(|whole| (binding, whole)))
     }
 
     /// Where a consumer's partition goes on.

@@ -1,14 +1,16 @@
 //! `/api/messages`: send, read, mark.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Extension, Router, extract::State, http::StatusCode};
+use cache::{Limits, Rule};
 use contracts::{
     ChatId, Key, MessageId, RunId,
     auth::{Caller, Verifier},
     events::Send,
     message::{History, MAX_PAGE, Marks, MessageClient, Page, Stored},
 };
+use eventlog::submit::Submitter;
 use kit::{
     Call, Fault,
     problem::{Json, Path, Problem, Query},
@@ -17,6 +19,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// What the handlers need.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) message: MessageClient,
+    pub(crate) limits: Limits,
+    /// Sends of one person.
+    pub(crate) sends: Rule,
+}
+
 /// The size of a page when nobody says otherwise.
 const PAGE: usize = 50;
 
@@ -24,16 +35,16 @@ const PAGE: usize = 50;
 #[openapi(info(title = "message", description = "Messages, history and marks"))]
 struct Doc;
 
-fn documented() -> OpenApiRouter<MessageClient> {
+fn documented() -> OpenApiRouter<Door> {
     OpenApiRouter::with_openapi(Doc::openapi())
         .routes(routes!(read_messages, send_message))
         .routes(routes!(read_marks, move_marks))
 }
 
 /// The routes, with the check of tokens in front.
-pub(crate) fn router(message: MessageClient, verifier: Arc<Verifier>) -> Router {
+pub(crate) fn router(door: Door, verifier: Arc<Verifier>) -> Router {
     documented()
-        .with_state(message)
+        .with_state(door)
         .split_for_parts()
         .0
         .layer(Extension(verifier))
@@ -91,7 +102,7 @@ struct MarksOfAll {
     params(("chat" = ChatId, Path), PageQuery), security(("token" = [])),
     responses((status = 200, body = History), (status = "4XX", body = Problem)))]
 async fn read_messages(
-    State(message): State<MessageClient>,
+    State(door): State<Door>,
     caller: Caller,
     call: Call,
     Path(chat): Path<ChatId>,
@@ -109,7 +120,7 @@ async fn read_messages(
             "limit is not within 1..={MAX_PAGE}"
         )));
     }
-    message
+    door.message
         .history(&call, caller.user, chat, page, limit)
         .await
         .map(Json)
@@ -120,12 +131,15 @@ async fn read_messages(
     params(("chat" = ChatId, Path)), request_body = NewMessage, security(("token" = [])),
     responses((status = 201, body = Stored), (status = 200, body = Stored), (status = "4XX", body = Problem)))]
 async fn send_message(
-    State(message): State<MessageClient>,
+    State(door): State<Door>,
     caller: Caller,
     call: Call,
     Path(chat): Path<ChatId>,
     Json(new): Json<NewMessage>,
 ) -> Result<(StatusCode, Json<Stored>), Fault> {
+    // A send may wait as long as a waiter may, and a moment more to hear of it.
+    let patience = Submitter::<(), ()>::TIMEOUT + Duration::from_secs(1);
+    let call = Call::new(call.request_id(), patience);
     let NewMessage {
         key,
         text,
@@ -141,12 +155,9 @@ async fn send_message(
         from_run,
         ai: None,
     };
-    // A send may wait as long as a waiter may.
-    let call = Call::new(
-        call.request_id(),
-        eventlog::submit::Submitter::<(), ()>::TIMEOUT,
-    );
-    let stored = message.send(&call, send).await?;
+    let bucket = format!("message:send:{}", caller.user);
+    door.limits.take(&bucket, door.sends).await.into_result()?;
+    let stored = door.message.send(&call, send).await?;
     let status = if stored.dup {
         StatusCode::OK
     } else {
@@ -160,13 +171,13 @@ async fn send_message(
     params(("chat" = ChatId, Path)), security(("token" = [])),
     responses((status = 200, body = MarksOfAll), (status = "4XX", body = Problem)))]
 async fn read_marks(
-    State(message): State<MessageClient>,
+    State(door): State<Door>,
     caller: Caller,
     call: Call,
     Path(chat): Path<ChatId>,
 ) -> Result<Json<MarksOfAll>, Fault> {
     Ok(Json(MarksOfAll {
-        marks: message.marks(&call, caller.user, chat).await?,
+        marks: door.message.marks(&call, caller.user, chat).await?,
     }))
 }
 
@@ -175,13 +186,13 @@ async fn read_marks(
     params(("chat" = ChatId, Path)), request_body = NewMarks, security(("token" = [])),
     responses((status = 200, body = Marks), (status = "4XX", body = Problem)))]
 async fn move_marks(
-    State(message): State<MessageClient>,
+    State(door): State<Door>,
     caller: Caller,
     call: Call,
     Path(chat): Path<ChatId>,
     Json(marks): Json<NewMarks>,
 ) -> Result<Json<Marks>, Fault> {
-    message
+    door.message
         .mark(&call, caller.user, chat, marks.delivered, marks.read)
         .await
         .map(Json)

@@ -12,6 +12,9 @@ use crate::domain::{Outgoing, Target};
 /// The consumer group of the persist topic; its dead letters carry its name.
 pub(crate) const GROUP: &str = "message";
 
+/// The most that is appended at once, in bytes, beside a first record that is larger.
+const PIECE: usize = 1 << 20;
+
 /// Publishes what a commit produced.
 #[derive(Clone)]
 pub(crate) struct Publisher {
@@ -44,8 +47,10 @@ impl Publisher {
             (&self.topics.ai_feed, feed),
             (&dead, dead_letters),
         ] {
-            if !records.is_empty() && !self.append(topic, records).await {
-                return false;
+            for records in pieces(records) {
+                if !self.append(topic, records).await {
+                    return false;
+                }
             }
         }
         true
@@ -66,6 +71,22 @@ impl Publisher {
     }
 }
 
+/// Cuts what is to be appended, so that no append is too large for the log.
+fn pieces(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let (mut pieces, mut bytes) = (Vec::<Vec<Record>>::new(), 0);
+    for record in records {
+        bytes += record.key.len() + record.value.len();
+        match pieces.last_mut() {
+            Some(piece) if bytes <= PIECE => piece.push(record),
+            _ => {
+                bytes = record.key.len() + record.value.len();
+                pieces.push(vec![record]);
+            }
+        }
+    }
+    pieces
+}
+
 /// How far each partition's outbox was appended, and how far the log has flushed that.
 ///
 /// Nothing waits for the flush: a task asks for it now and then, and the mark rides in the next batch.
@@ -84,6 +105,10 @@ impl Marks {
 
     pub(crate) fn appended(&self, partition: &Partition, n: i64) {
         self.0.lock().entry(partition.clone()).or_default().appended = n;
+    }
+
+    pub(crate) fn appended_to(&self, partition: &Partition) -> i64 {
+        self.0.lock().get(partition).map_or(0, |mark| mark.appended)
     }
 
     pub(crate) fn flushed(&self, partition: &Partition) -> i64 {
@@ -118,7 +143,10 @@ impl Marks {
             if waiting.is_empty() {
                 continue;
             }
-            log.flush().await?;
+            if let Err(error) = log.flush().await {
+                tracing::warn!(%error, "what was published is not on the disk yet; trying again");
+                continue;
+            }
             let mut marks = self.0.lock();
             for (partition, n) in waiting {
                 if let Some(mark) = marks.get_mut(&partition) {

@@ -1,6 +1,9 @@
 //! What other services and people ask of the streams, and sends that come over HTTP.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use contracts::{
@@ -12,7 +15,7 @@ use contracts::{
     },
     pipeline::{self, SendResult, Waiter},
 };
-use eventlog::{EventLog, Record, submit::Submitter};
+use eventlog::{EventLog, Record, Tail, submit::Submitter};
 use kit::{BoxError, Call, CancellationToken, Fault};
 
 use crate::store::Store;
@@ -28,17 +31,27 @@ pub(crate) struct Reader {
     pub(crate) submitter: Submitter<Waiter, SendResult>,
 }
 
-/// Answers the sends of this process from the forward topic. The tail exists before the process is
-/// ready (`started` is cancelled then), so no answer can be missed; when it loses continuity the waiters run into their deadline.
+/// Answers the sends of this process from the forward topic. The process is ready while `tailing` says so,
+/// so no answer can be missed; when the tail loses continuity the waiters run into their deadline.
 pub(crate) async fn answer_sends(
     log: Arc<dyn EventLog>,
     topics: Arc<Topics>,
     submitter: Submitter<Waiter, SendResult>,
-    started: CancellationToken,
+    tailing: Arc<AtomicBool>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
     let mut tail = log.tail(&topics.forward_message).await?;
-    started.cancel();
+    tailing.store(true, Ordering::Release);
+    let result = answer(tail.as_mut(), &submitter, &token).await;
+    tailing.store(false, Ordering::Release);
+    result
+}
+
+async fn answer(
+    tail: &mut dyn Tail,
+    submitter: &Submitter<Waiter, SendResult>,
+    token: &CancellationToken,
+) -> Result<(), BoxError> {
     loop {
         let records = tokio::select! {
             records = tail.next(500) => records?,
@@ -82,14 +95,13 @@ impl MessageApi for Reader {
         let waiter = (message.author, message.key);
         let (key, value) = pipeline::send_record(message);
         let record = Record { key, value };
-        let within = call.within(Submitter::<Waiter, SendResult>::TIMEOUT);
         let submitted = self.submitter.submit(
             self.log.as_ref(),
             &self.topics.message_persist,
             record,
             waiter,
         );
-        Ok(within.run(submitted).await??)
+        Ok(call.run(submitted).await??)
     }
 
     async fn history(

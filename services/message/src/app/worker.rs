@@ -70,7 +70,11 @@ impl Worker {
         let mut owned = HashMap::new();
         while !self.token.is_cancelled() {
             let polled = tokio::select! {
-                polled = consumer.poll(BATCH, IDLE) => polled?,
+                polled = consumer.poll(BATCH, IDLE) => match polled {
+                    // The consumer has stopped that one partition and said so; the others go on.
+                    Err(eventlog::Error::OutOfRange { .. }) => continue,
+                    polled => polled?,
+                },
                 () = self.token.cancelled() => break,
             };
             match polled {
@@ -81,11 +85,14 @@ impl Worker {
                 Poll::Records(records) => self.store_batch(records, &mut owned, consumer).await?,
             }
         }
+        // What was appended before the flush is published; what could not be appended is not.
+        let appended: Vec<_> = owned
+            .keys()
+            .map(|partition| (partition, self.marks.appended_to(partition)))
+            .collect();
         self.log.flush().await?;
-        for (partition, own) in &owned {
-            self.store
-                .mark_published(partition, own.state.outbox_n)
-                .await?;
+        for (partition, n) in appended {
+            self.store.mark_published(partition, n).await?;
         }
         Ok(())
     }
@@ -231,9 +238,10 @@ impl Worker {
                         () = self.token.cancelled() => return Err(Error::Sql(error)),
                     }
                 }
-                Err(error @ (Error::Sql(_) | Error::Unreadable(_))) => {
+                Err(error) if error.is_about_a_record() => {
                     return self.commit_singly(parts, &error).await;
                 }
+                // Anything else is nobody's fault: the position stays, and the worker begins anew.
                 other => return other,
             }
         }
@@ -283,8 +291,7 @@ impl Worker {
         let now_ms = self.clock.now_ms();
         let one = std::slice::from_ref(&single);
         let mut results = match self.store.commit(one, now_ms, || self.ids.next()).await {
-            Err(Error::Sql(cause)) if cause.is_retryable() => return Err(Error::Sql(cause)),
-            Err(cause @ (Error::Sql(_) | Error::Unreadable(_))) => {
+            Err(cause) if cause.is_about_a_record() => {
                 tracing::error!(error = %cause, "a record cannot be stored; it goes to the dead letters");
                 single.records = single
                     .records

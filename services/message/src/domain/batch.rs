@@ -185,7 +185,7 @@ impl Batch {
             run,
             model: String::new(),
             approved_by: Some(send.author),
-            edited: false,
+            edited: None,
         };
         let message = Message {
             id,
@@ -334,6 +334,12 @@ impl Batch {
             }));
     }
 
+    fn remove_binding(&mut self, thread: ThreadId) {
+        self.bindings.remove(&thread);
+        self.touched_bindings.remove(&thread);
+        self.removed_bindings.insert(thread);
+    }
+
     /// Applies the decision to the projections; gives the event's type and its details.
     fn project(&mut self, change: &Change, o: i64) -> (&'static str, serde_json::Value) {
         let chat = change.chat;
@@ -380,6 +386,16 @@ impl Batch {
                         },
                     );
                 }
+                // An AI may not see more than its owner.
+                let left: Vec<_> = self
+                    .bindings
+                    .iter()
+                    .filter(|(_, binding)| binding.chat == chat && binding.owner == *user)
+                    .map(|(thread, _)| *thread)
+                    .collect();
+                for thread in left {
+                    self.remove_binding(thread);
+                }
                 (frames::MEMBER_LEFT, json!({ "user": user }))
             }
             ChangeKind::BindingSet {
@@ -404,9 +420,7 @@ impl Batch {
                 (frames::BINDING_CHANGED, details)
             }
             ChangeKind::BindingRemoved { owner, thread } => {
-                self.bindings.remove(thread);
-                self.touched_bindings.remove(thread);
-                self.removed_bindings.insert(*thread);
+                self.remove_binding(*thread);
                 (
                     frames::BINDING_REMOVED,
                     json!({ "owner": owner, "thread": thread }),

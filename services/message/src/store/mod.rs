@@ -36,6 +36,17 @@ pub(crate) enum Error {
     Unreadable(#[from] serde_json::Error),
 }
 
+impl Error {
+    /// Whether one record of the batch is to blame, and the others can be stored without it.
+    pub(crate) fn is_about_a_record(&self) -> bool {
+        match self {
+            Self::Sql(error) => error.is_about_values(),
+            Self::Unreadable(_) => true,
+            Self::Fenced => false,
+        }
+    }
+}
+
 impl From<Error> for kit::Fault {
     fn from(error: Error) -> Self {
         match error {

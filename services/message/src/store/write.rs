@@ -46,8 +46,7 @@ pub(crate) struct Unpublished {
 impl Store {
     /// Commits a batch: positions, numbers, events, projections and outbox in one transaction.
     ///
-    /// Gives, for each part, its new state and what is to be published: first what the outbox holds,
-    /// then the answers.
+    /// Gives, for each part, its new state and what is to be published, in the order of the records.
     pub(crate) async fn commit(
         &self,
         parts: &[PartitionBatch],
@@ -64,17 +63,16 @@ impl Store {
         let mut results = Vec::new();
         for part in parts {
             let mut n = part.before.outbox_n;
-            let (mut durable, mut answers) = (Vec::new(), Vec::new());
+            let mut published = Vec::new();
             for record in &part.records {
                 let applied = batch.apply(record, now_ms, fresh());
                 for outgoing in &applied.durable {
                     n += 1;
                     outbox.push(outbox_row(&part.partition, n, outgoing));
                 }
-                durable.extend(applied.durable);
-                answers.extend(applied.answers);
+                published.extend(applied.durable);
+                published.extend(applied.answers);
             }
-            durable.extend(answers);
             let after = PartitionState {
                 next_offset: part.next_offset,
                 outbox_n: n,
@@ -87,7 +85,7 @@ impl Store {
                 after.outbox_n,
                 after.published_n
             ]);
-            results.push((after, durable));
+            results.push((after, published));
         }
         save(&mut tx, batch).await?;
         tx.insert_many(
@@ -105,6 +103,11 @@ impl Store {
             positions,
         )
         .await?;
+        for part in parts {
+            if part.published_n > part.before.published_n {
+                remove_published(&mut tx, &part.partition, part.published_n).await?;
+            }
+        }
         kit::failpoint!("message.commit.before");
         tx.commit().await?;
         kit::failpoint!("message.commit.after");
@@ -153,15 +156,21 @@ impl Store {
             args![topic, part, n],
         )
         .await?;
-        tx.execute(
-            "DELETE FROM outbox WHERE topic_id = $1 AND part = $2 AND n <= $3",
-            args![topic, part, n],
-        )
-        .await?;
+        remove_published(&mut tx, partition, n).await?;
         kit::failpoint!("message.mark");
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Rows that were published are of no use; each time the mark moves, they go.
+async fn remove_published(tx: &mut Tx, partition: &Partition, n: i64) -> Result<(), Error> {
+    tx.execute(
+        "DELETE FROM outbox WHERE topic_id = $1 AND part = $2 AND n <= $3",
+        args![partition.topic_id, i64::from(partition.number), n],
+    )
+    .await?;
+    Ok(())
 }
 
 /// The compare-and-set that fences a worker which does not own its partition any more.

@@ -14,15 +14,62 @@ use eventlog::{EventLog, Record};
 use kit::{Call, CancellationToken, Fault, Ids, Node, RandomIds, SystemClock};
 use sql::testing::TestDb;
 
+use crate::stage::{Hand, Stage};
+
 pub(crate) struct World {
     pub(crate) message: MessageClient,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) call: Call,
+    pub(crate) hand: Arc<Hand>,
+    inner: Arc<dyn EventLog>,
+    running: Running,
+    _folder: tempfile::TempDir,
+    db: TestDb,
+}
+
+/// A running process.
+pub(crate) struct Running {
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), String>>,
-    _folder: tempfile::TempDir,
-    _db: TestDb,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+fn deps(
+    db: &TestDb,
+    log: &Arc<dyn EventLog>,
+    topics: &Arc<Topics>,
+    replica: &str,
+) -> message::Deps {
+    message::Deps {
+        db: sql::Db::clone(db),
+        log: log.clone(),
+        topics: topics.clone(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        replica: replica.into(),
+    }
+}
+
+async fn serve(
+    config: &message::Config,
+    deps: message::Deps,
+    mut node: Node,
+) -> (MessageClient, Running) {
+    let message = message::build(config, deps, &mut node).unwrap();
+    let stop = CancellationToken::new();
+    let health = node.health();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let bound = node.bind(any, any).await.unwrap();
+    let served = tokio::spawn(bound.serve(stop.clone().cancelled_owned()));
+    eventually("ready", async || health.is_ready().await).await;
+    (message, Running { stop, served })
 }
 
 impl World {
@@ -36,55 +83,73 @@ impl World {
     }
 
     pub(crate) async fn on(db: TestDb, workers: u32) -> Self {
-        let mut node = Node::new();
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("embedded:{}/log.db", folder.path().display());
-        let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
-        let log = eventlog::open(
-            &url,
-            eventlog::Config::default(),
-            clock.clone(),
-            ids.clone(),
-            node.spawner(),
-        )
-        .await
-        .unwrap();
-        let topics = Arc::new(Topics::default());
-        log.ensure(&message::topics(&topics, 8)).await.unwrap();
-        let deps = message::Deps {
-            db: db.clone(),
-            log: log.clone(),
-            topics: topics.clone(),
-            clock,
-            ids,
-            replica: "test".into(),
-        };
         let config = message::Config {
             persist_workers: workers,
             ..message::Config::default()
         };
-        let message = message::build(&config, deps, &mut node).unwrap();
-        let stop = CancellationToken::new();
-        let health = node.health();
-        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let bound = node.bind(any, any).await.unwrap();
-        let served = tokio::spawn(bound.serve(stop.clone().cancelled_owned()));
-        eventually("ready", async || health.is_ready().await).await;
+        Self::with(db, config).await
+    }
+
+    pub(crate) async fn with(db: TestDb, config: message::Config) -> Self {
+        let node = Node::new();
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("embedded:{}/log.db", folder.path().display());
+        let inner = eventlog::open(
+            &url,
+            eventlog::Config::default(),
+            Arc::new(SystemClock),
+            Arc::new(RandomIds),
+            node.spawner(),
+        )
+        .await
+        .unwrap();
+        let hand = Arc::new(Hand::default());
+        let log: Arc<dyn EventLog> = Arc::new(Stage {
+            inner: inner.clone(),
+            hand: hand.clone(),
+        });
+        let topics = Arc::new(Topics::default());
+        log.ensure(&message::topics(&topics, 8)).await.unwrap();
+        let (message, running) = serve(&config, deps(&db, &log, &topics, "test"), node).await;
         Self {
             message,
             log,
+            hand,
             topics,
             call: Call::new("test", Duration::from_mins(1)),
-            stop,
-            served,
+            inner,
+            running,
             _folder: folder,
-            _db: db,
+            db,
         }
     }
 
+    /// Another process of the service on the same store and the same log.
+    pub(crate) async fn rival(&self, config: &message::Config) -> Running {
+        let deps = deps(&self.db, &self.inner, &self.topics, "rival");
+        serve(config, deps, Node::new()).await.1
+    }
+
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.served.await.unwrap().unwrap();
+        self.running.stop().await;
+    }
+
+    /// Where each partition stands, and the number of its last outbox row.
+    pub(crate) async fn positions(&self) -> Vec<(i64, i64, i64)> {
+        let sql = "SELECT part, next_offset, outbox_n FROM position ORDER BY part";
+        let rows = self.db.fetch_all(sql, sql::args![]).await.unwrap();
+        let position = |row: &sql::Row| {
+            let number = |name| row.get(name).unwrap();
+            (number("part"), number("next_offset"), number("outbox_n"))
+        };
+        rows.iter().map(position).collect()
+    }
+
+    pub(crate) async fn outbox_rows(&self) -> i64 {
+        let counted = self
+            .db
+            .fetch_optional("SELECT count(*) AS n FROM outbox", sql::args![]);
+        counted.await.unwrap().unwrap().get("n").unwrap()
     }
 
     /// Puts a decision on the persist topic.

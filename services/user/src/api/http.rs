@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Router, extract::State};
+use axum::{
+    Extension, Router,
+    extract::{FromRef, State},
+};
+use cache::Limits;
 use contracts::{
     UserId,
     auth::{BearerAuth, Caller, Verifier},
@@ -16,10 +20,29 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use crate::Config;
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct Door {
+    /// The service.
+    pub user: UserClient,
+    /// Where limits are counted.
+    pub limits: Limits,
+    /// What can be set.
+    pub config: Config,
+}
+
+impl FromRef<Door> for UserClient {
+    fn from_ref(door: &Door) -> Self {
+        door.user.clone()
+    }
+}
+
 /// The routes of the service, checked by `verifier`, and their description.
-pub fn routes(user: UserClient, verifier: Arc<Verifier>) -> (Router, utoipa::openapi::OpenApi) {
+pub fn routes(door: Door, verifier: Arc<Verifier>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, openapi) = described().split_for_parts();
-    (router.with_state(user).layer(Extension(verifier)), openapi)
+    (router.with_state(door).layer(Extension(verifier)), openapi)
 }
 
 /// The description alone.
@@ -35,21 +58,19 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 struct Description;
 
-fn described() -> OpenApiRouter<UserClient> {
+fn described() -> OpenApiRouter<Door> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(own_profile, change_own_profile))
         .routes(routes!(by_id))
         .routes(routes!(find))
 }
 
-/// What a person changes about themselves. The password is changed at `/api/password`.
+/// What a person changes about themselves. Password and address are changed at `/api/password` and `/api/email`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeProfile {
     /// The new name: 3 to 32 letters, digits, `_`, `-` or `.`.
     username: Option<String>,
-    /// The new address.
-    email: Option<String>,
 }
 
 /// Whom to look for: exactly one of both.
@@ -93,14 +114,14 @@ async fn own_profile(
     own.map(Json).ok_or_else(|| Fault::not_found("user"))
 }
 
-/// Change your name or address. What is left out stays as it is.
+/// Change your name. What is left out stays as it is.
 #[utoipa::path(
     patch, path = "/api/users/me", tag = "users", security(("bearer" = [])), request_body = ChangeProfile,
     responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "`username_invalid`, `email_invalid`"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "`username_invalid`"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "no valid token"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "`username_taken`, `email_taken`"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "`username_taken`"),
     )
 )]
 async fn change_own_profile(
@@ -109,13 +130,12 @@ async fn change_own_profile(
     caller: Caller,
     Json(body): Json<ChangeProfile>,
 ) -> Result<Json<User>, Fault> {
-    if body.username.is_none() && body.email.is_none() {
+    if body.username.is_none() {
         return Err(Fault::invalid("there is nothing to change"));
     }
     let change = ProfileChange {
         username: body.username,
-        email: body.email,
-        password_hash: None,
+        ..ProfileChange::default()
     };
     user.update(&call, caller.user, change).await.map(Json)
 }
@@ -147,16 +167,27 @@ async fn by_id(
         (status = 400, body = Problem, content_type = "application/problem+json", description = "not exactly one of `username` and `ids`"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "no valid token"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "nobody has this name"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "too many names at once"),
     )
 )]
 async fn find(
-    State(user): State<UserClient>,
+    State(Door {
+        user,
+        limits,
+        config,
+    }): State<Door>,
     call: Call,
-    _: Caller,
+    caller: Caller,
     Query(query): Query<Find>,
 ) -> Result<Json<Found>, Fault> {
     match (query.username, query.ids) {
         (Some(username), None) => {
+            // Names can be guessed, ids cannot.
+            let bucket = format!("user:find:{}", caller.user);
+            limits
+                .take(&bucket, config.find_limit)
+                .await
+                .into_result()?;
             let found = user.by_username(&call, &username).await?;
             public(found).map(|user| Json(Found::One(user)))
         }

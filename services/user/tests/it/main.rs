@@ -33,7 +33,7 @@ async fn worlds() -> Vec<World> {
                 clock: clock.clone(),
                 ids: Arc::new(RandomIds),
             };
-            let local = user::build(&user::Config::default(), deps, &mut Node::new());
+            let local = user::build(deps, &mut Node::new());
             let channel = if is_remote {
                 Some(serve(local.clone()).await)
             } else {

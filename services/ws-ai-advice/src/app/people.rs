@@ -11,14 +11,15 @@ use std::{
 
 use cache::{Cache, Subscriber, SubscriberHandle};
 use contracts::{
-    UserId,
+    SessionId, UserId,
+    auth::Verifier,
     chat::BindingMode,
     frames::{self, Head, Lane},
 };
-use eventlog::EventLog;
+use eventlog::{Error, EventLog};
 use kit::{Backoff, BoxError, CancellationToken};
 use parking_lot::Mutex;
-use realtime::{Frame, Hub, Socket, Watchers};
+use realtime::{Close, Frame, Hub, Socket, Watchers};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -74,6 +75,8 @@ impl People {
     ) -> Result<(), BoxError> {
         let mut tail = log.tail(topic).await?;
         self.is_following.store(true, Ordering::Release);
+        let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut backoff = waits();
         loop {
             let records = tokio::select! {
                 records = tail.next(BATCH) => records,
@@ -81,16 +84,45 @@ impl People {
             };
             let records = match records {
                 Ok(records) => records,
+                // The place is kept: what happens meanwhile comes later.
+                Err(Error::Unavailable(why)) => {
+                    tracing::warn!(why, "the lanes cannot be read; trying again");
+                    stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait()))
+                        .await;
+                    continue;
+                }
                 Err(error) => {
                     self.is_following.store(false, Ordering::Release);
                     hub.restart_all("restart");
                     return Err(error.into());
                 }
             };
+            backoff = waits();
             for record in records {
                 if let Some(Lane::User(user)) = Lane::parse(&record.key) {
                     self.tell(user, &record.value);
                 }
+            }
+        }
+    }
+
+    /// Closes the connections of logins that end, until the node stops.
+    pub(crate) async fn close_ended(
+        &self,
+        hub: &Hub,
+        verifier: &Verifier,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
+        let mut ended = verifier.revocations();
+        let is_ended = |login| verifier.is_revoked(SessionId(login));
+        loop {
+            hub.close_where(
+                |socket| socket.login().is_some_and(is_ended),
+                Close::LOGIN_ENDED,
+            );
+            // News that were lost in a crowd are seen by the next look as well.
+            if stop.run_until_cancelled(ended.recv()).await.is_none() {
+                return Ok(());
             }
         }
     }
@@ -100,9 +132,11 @@ impl People {
             return;
         }
         let frame = Frame::text(frame);
-        // A connection without room for a hint reads everything again when it comes back.
+        // A connection without room for it ends; when it comes back, it reads everything again.
         self.sockets.each(&user, |socket| {
-            let _ = socket.send_event(&frame);
+            if socket.send_event(&frame).is_err() {
+                socket.close(Close::TOO_SLOW);
+            }
         });
     }
 

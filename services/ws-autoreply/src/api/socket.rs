@@ -14,9 +14,6 @@ use serde_json::json;
 
 use crate::app::people::People;
 
-/// How often it is looked whether the login was ended.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// The service behind the door.
 pub(crate) struct Door {
     pub(crate) people: Arc<People>,
@@ -85,7 +82,7 @@ impl Session for Listening {
     }
 
     async fn tend(&mut self) -> Option<Duration> {
-        Some(LOOK)
+        None
     }
 }
 

@@ -41,7 +41,7 @@ fn message(author: u128, via: Option<BindingMode>) -> bytes::Bytes {
             run,
             model: "demo".to_owned(),
             approved_by: None,
-            edited: false,
+            edited: None,
         }),
     };
     frames::event(
@@ -137,6 +137,23 @@ async fn only_drafts_and_replies_pass_this_door() {
     }
     assert_eq!(ann.next().await["t"], "ai.hold");
     assert_eq!(ann.next().await["d"]["state"], "sending");
+}
+
+/// A connection that does not take what is told ends with 4002; its client comes back and reads everything over HTTP.
+#[tokio::test]
+async fn who_does_not_listen_is_closed_and_misses_nothing_unnoticed() {
+    let world = World::new().await;
+    let mut ann = world.listen(user(1)).await;
+    let (topic, lane) = (&world.topics.forward_message, frames::user_key(user(1)));
+    let run = Run {
+        text: Some("long ".repeat(8_000)),
+        ..run(BindingMode::Autoreply, RunState::Sending)
+    };
+    let frame = frames::ephemeral(frames::AI_RUN, &run);
+    for _ in 0..400 {
+        world.append(topic, lane.clone(), frame.clone()).await;
+    }
+    assert_eq!(ann.close_code().await, Some(4002));
 }
 
 /// row:D15, guarantee:G15: without a token nobody listens, and an ended login hears no more.

@@ -3,7 +3,7 @@
 //! Authorisation is not asked here: `message` decides it in the commit, where it is exact.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::AcqRel},
@@ -28,11 +28,11 @@ use tokio::{
 };
 
 use super::{Gateway, topic::Link};
-use crate::metrics;
+use crate::{domain::Held, metrics};
 
 /// Sends of one connection that may wait for their answers; then its client is not read.
 const MAX_UNANSWERED: usize = 32;
-/// Chats of one connection that may wait for a send to come again; whoever has more has to come back.
+/// Sends of one connection that may be awaited again; whoever has more has to come back.
 const MAX_HELD: usize = 256;
 /// How long a send waits for its answer.
 const TIMEOUT: Duration = Submitter::<Waiter, SendResult>::TIMEOUT;
@@ -82,8 +82,7 @@ pub(crate) struct Sending {
     permits: Option<Arc<Semaphore>>,
     unanswered: VecDeque<(ChatId, Arc<Unanswered>)>,
     batch: Vec<Record>,
-    /// The first send to a chat that was not taken. Until it comes again, no later one may overtake it.
-    held: HashMap<ChatId, Key>,
+    held: Held,
 }
 
 impl Sending {
@@ -95,11 +94,9 @@ impl Sending {
         };
         let permit = self.permit(gateway).await;
         // Asked after the wait: a send before this one may have failed meanwhile.
-        if let Some(key) = self.held.get(&content.chat) {
-            if *key != content.key {
-                return link.socket.reply::<()>(command.id, Err(overtaking()));
-            }
-            self.held.remove(&content.chat);
+        if !self.held.lets_through(content.chat, content.key) {
+            self.hold(link, &content);
+            return link.socket.reply::<()>(command.id, Err(overtaking()));
         }
         let waiter = (link.user, content.key);
         let unanswered = Arc::new(Unanswered {
@@ -126,8 +123,13 @@ impl Sending {
 
     /// A `msg.send` was refused before it came here; those behind it must not overtake it.
     pub(crate) fn refused(&mut self, link: &Link, command: &Command) {
-        let Ok(content) = check(command) else { return };
-        self.held.entry(content.chat).or_insert(content.key);
+        if let Ok(content) = check(command) {
+            self.hold(link, &content);
+        }
+    }
+
+    fn hold(&mut self, link: &Link, content: &Content) {
+        self.held.push(content.chat, content.key);
         if self.held.len() > MAX_HELD {
             link.socket.close(Close::TOO_SLOW);
         }
@@ -177,7 +179,7 @@ impl Sending {
         metrics::append_failed();
         for (chat, unanswered) in self.unanswered.drain(first..) {
             gateway.topics.forget(chat, &unanswered);
-            self.held.entry(chat).or_insert(unanswered.waiter.1);
+            self.held.push(chat, unanswered.waiter.1);
             unanswered.answer(Err(Fault::new(Code::Unavailable, failure.public())));
         }
     }

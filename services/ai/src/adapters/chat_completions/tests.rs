@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    app::writer::{Writer, Written},
+    app::writer::{Meter, Writer},
     config::Timeouts,
     domain::prompt::{Bounds, Quote, Role, Task},
 };
@@ -77,13 +77,21 @@ impl Stub {
             model: "small".to_owned(),
             connect_timeout: Duration::from_secs(2),
             max_tokens: 100,
+            proxy: None,
         };
         let provider = ChatCompletions::new(&settings).expect("a client");
         Writer::new(Arc::new(provider), Breaker::new("stub", breaker), timeouts)
     }
 
-    async fn write(&self) -> Result<Written, Failure> {
-        self.writer(quick()).write(&prompt(), |_| {}).await
+    async fn write(&self) -> Result<String, Failure> {
+        self.written().await.0
+    }
+
+    /// What came, and what it cost.
+    async fn written(&self) -> (Result<String, Failure>, i64) {
+        let meter = Meter::default();
+        let text = self.writer(quick()).write(&prompt(), &meter, |_| {}).await;
+        (text, meter.tokens())
     }
 }
 
@@ -151,18 +159,12 @@ async fn a_streamed_answer_is_read_piece_by_piece() {
         ])
     })
     .await;
-    let mut pieces = Vec::new();
+    let (mut pieces, meter) = (Vec::new(), Meter::default());
     let written = stub
         .writer(quick())
-        .write(&prompt(), |piece| pieces.push(piece.to_owned()))
+        .write(&prompt(), &meter, |piece| pieces.push(piece.to_owned()))
         .await;
-    assert_eq!(
-        written,
-        Ok(Written {
-            text: "Hello Bob".to_owned(),
-            tokens: 42
-        })
-    );
+    assert_eq!((written, meter.tokens()), (Ok("Hello Bob".to_owned()), 42));
     assert_eq!(pieces, ["Hel", "lo ", "Bob"]);
     let body = stub.bodies.lock()[0].clone();
     assert_eq!(
@@ -189,13 +191,7 @@ async fn a_server_that_does_not_stream_is_understood() {
         }))
     })
     .await;
-    assert_eq!(
-        stub.write().await,
-        Ok(Written {
-            text: "Hello".to_owned(),
-            tokens: 7
-        })
-    );
+    assert_eq!(stub.written().await, (Ok("Hello".to_owned()), 7));
 }
 
 /// Odd but harmless: parts, empty reasons, missing and null usage, comments, no end mark.
@@ -211,9 +207,9 @@ async fn small_differences_between_servers_do_not_matter() {
         ([(header::CONTENT_TYPE, "text/event-stream")], odd.clone()).into_response()
     })
     .await;
-    let written = stub.write().await.expect("a text");
-    assert_eq!(written.text, "one two");
-    assert!(written.tokens > 0, "without usage the cost is guessed");
+    let (written, tokens) = stub.written().await;
+    assert_eq!(written.as_deref(), Ok("one two"));
+    assert!(tokens > 0, "without usage the cost is guessed");
 }
 
 /// row:E27, threat:T104: a server that hangs costs its deadline, three tries, and no more.
@@ -265,10 +261,7 @@ async fn a_server_that_recovers_is_tried_again_before_the_first_word() {
         _ => events(&[&delta("back"), "[DONE]"]),
     })
     .await;
-    assert_eq!(
-        stub.write().await.map(|written| written.text),
-        Ok("back".to_owned())
-    );
+    assert_eq!(stub.write().await, Ok("back".to_owned()));
 }
 
 #[tokio::test]
@@ -276,6 +269,56 @@ async fn nothing_is_tried_again_after_the_first_word() {
     let stub = Stub::start(|_| events(&[&delta("half a sen")])).await;
     assert_eq!(stub.write().await, Err(Failure::CutOff));
     assert_eq!(stub.calls.load(Ordering::SeqCst), 1);
+}
+
+/// What failed is paid for all the same: as the provider says, else by a guess; what was never taken costs nothing.
+#[tokio::test]
+async fn a_failed_call_is_counted() {
+    let input = i64::try_from(prompt().instructions().len() + prompt().data().len())
+        .expect("a short prompt")
+        / 4;
+    let cut = Stub::start(|_| events(&[&delta(&"half ".repeat(100))])).await;
+    let (text, tokens) = cut.written().await;
+    assert_eq!(text, Err(Failure::CutOff));
+    assert!((input + 125..=input + 126).contains(&tokens), "{tokens}");
+    let long = json!({ "choices": [{ "message": { "content": "half" }, "finish_reason": "length" }], "usage": { "total_tokens": 1030 } });
+    let long = Stub::start(move |_| whole_answer(&long)).await;
+    assert_eq!(long.written().await, (Err(Failure::TooLong), 1030));
+    let busy = Stub::start(|_| StatusCode::TOO_MANY_REQUESTS.into_response()).await;
+    assert_eq!(busy.written().await, (Err(Failure::RateLimited), 0));
+    let silent = || Body::from_stream(stream::pending::<Result<String, Infallible>>());
+    let hanging = Stub::start(move |_| {
+        ([(header::CONTENT_TYPE, "text/event-stream")], silent()).into_response()
+    })
+    .await;
+    let (text, tokens) = hanging.written().await;
+    assert_eq!(text, Err(Failure::Timeout));
+    assert!(
+        tokens >= 3 * input,
+        "each of the three tries was read: {tokens}"
+    );
+}
+
+/// A proxy is used when it is configured; what stands in the environment is not asked for.
+#[tokio::test]
+async fn calls_go_through_the_configured_proxy() {
+    let proxy = Stub::start(|_| events(&[&delta("through"), "[DONE]"])).await;
+    let settings = Settings {
+        base_url: "http://provider.invalid".to_owned(),
+        proxy: Some(proxy.base_url.as_str().into()),
+        api_key: None,
+        model: "small".to_owned(),
+        connect_timeout: Duration::from_secs(2),
+        max_tokens: 100,
+    };
+    let provider = ChatCompletions::new(&settings).expect("a client");
+    let pieces: Vec<_> = provider
+        .write(&prompt())
+        .await
+        .expect("an answer")
+        .collect()
+        .await;
+    assert_eq!(pieces, [Ok(Piece::Text("through".to_owned()))]);
 }
 
 /// threat:T89: what is no answer is a failure and never a text.
@@ -363,7 +406,9 @@ async fn a_stream_that_never_ends_is_cut() {
         ..quick()
     };
     assert_eq!(
-        stub.writer(short).write(&prompt(), |_| {}).await,
+        stub.writer(short)
+            .write(&prompt(), &Meter::default(), |_| {})
+            .await,
         Err(Failure::Timeout)
     );
 }
@@ -380,7 +425,7 @@ async fn the_breaker_leaves_a_dead_provider_alone() {
     let writer = stub.writer_with(quick(), BreakerConfig { failures: 2, open });
     for _ in 0..4 {
         assert_eq!(
-            writer.write(&prompt(), |_| {}).await,
+            writer.write(&prompt(), &Meter::default(), |_| {}).await,
             Err(Failure::Unavailable)
         );
     }
@@ -390,7 +435,11 @@ async fn the_breaker_leaves_a_dead_provider_alone() {
         "two calls of three tries each, then silence"
     );
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    while writer.write(&prompt(), |_| {}).await.is_err() {
+    while writer
+        .write(&prompt(), &Meter::default(), |_| {})
+        .await
+        .is_err()
+    {
         assert!(
             tokio::time::Instant::now() < deadline,
             "the breaker never closed"

@@ -14,8 +14,8 @@ pub(super) enum Event {
     Chunk {
         /// What is in it.
         pieces: Vec<Piece>,
-        /// Whether the server says that the text is complete.
-        finished: bool,
+        /// What the server says of the end: the text is complete, or will never be.
+        finished: Option<Result<(), Failure>>,
     },
     /// Nothing follows.
     End,
@@ -30,20 +30,19 @@ pub(super) fn event(data: &str) -> Result<Event, Failure> {
     if data.is_empty() {
         return Ok(Event::Chunk {
             pieces: Vec::new(),
-            finished: false,
+            finished: None,
         });
     }
-    let (pieces, finished) = pieces(&object(data.as_bytes())?, "delta")?;
-    Ok(Event::Chunk { pieces, finished })
+    chunk(&object(data.as_bytes())?, "delta")
 }
 
 /// Reads an answer that came in one piece.
-pub(super) fn whole(body: &[u8]) -> Result<Vec<Piece>, Failure> {
+pub(super) fn whole(body: &[u8]) -> Result<Event, Failure> {
     let answer = object(body)?;
     if !answer["choices"].is_array() && answer["error"].is_null() {
         return Err(Failure::Malformed);
     }
-    Ok(pieces(&answer, "message")?.0)
+    chunk(&answer, "message")
 }
 
 fn object(json: &[u8]) -> Result<Value, Failure> {
@@ -53,7 +52,7 @@ fn object(json: &[u8]) -> Result<Value, Failure> {
         .ok_or(Failure::Malformed)
 }
 
-fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
+fn chunk(answer: &Value, part: &str) -> Result<Event, Failure> {
     if !answer["error"].is_null() {
         return Err(Failure::Unavailable);
     }
@@ -79,12 +78,13 @@ fn pieces(answer: &Value, part: &str) -> Result<(Vec<Piece>, bool), Failure> {
         pieces.push(Piece::Tokens(tokens));
     }
     // Some servers send an empty reason while they are still at it.
-    match choice["finish_reason"].as_str() {
-        None | Some("") => Ok((pieces, false)),
-        Some("length") => Err(Failure::TooLong),
-        Some("content_filter") => Err(Failure::Empty),
-        Some(_) => Ok((pieces, true)),
-    }
+    let finished = match choice["finish_reason"].as_str() {
+        None | Some("") => None,
+        Some("length") => Some(Err(Failure::TooLong)),
+        Some("content_filter") => Some(Err(Failure::Empty)),
+        Some(_) => Some(Ok(())),
+    };
+    Ok(Event::Chunk { pieces, finished })
 }
 
 /// A string, or a list of parts with a text each.

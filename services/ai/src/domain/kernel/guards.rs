@@ -1,8 +1,8 @@
 //! The guards, each a small function of what is known at a moment. Their order is that of the lists.
 
-use contracts::chat::BindingMode;
+use contracts::{ai::Why, chat::BindingMode};
 
-use super::{Author, Limits, Line, Open, Release, State, Turn, Why};
+use super::{Author, Limits, Line, Open, Release, State, Turn};
 
 /// One hour in milliseconds.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
@@ -94,7 +94,7 @@ pub(crate) fn pause_ends_ms(turn: &Turn, limits: &Limits) -> i64 {
 /// Guard 6: so many automatic messages in a row, whoever's AI wrote them, and no more.
 pub(crate) fn consecutive(view: &View<'_>) -> Verdict {
     if view.state.automatic >= view.limits.consecutive {
-        Verdict::Stop(Some(Why::Consecutive))
+        Verdict::Stop(Some(Why::ConsecutiveLimit))
     } else {
         Verdict::Pass
     }

@@ -237,11 +237,39 @@ fn three_automatic_messages_in_a_row_are_enough() {
             action,
             Action::Mark {
                 state: RunState::Blocked,
-                why: Some(Why::Consecutive),
+                why: Some(Why::ConsecutiveLimit),
                 ..
             }
         )
     }));
+}
+
+/// Guard 6, asked again before the release: what came during the delay counts as well.
+#[test]
+fn limits_hold_for_what_is_on_its_way() {
+    let mut binding = Binding::immediate();
+    binding.written();
+    binding.line(Author::Other, true);
+    binding.wait(3_000);
+    // An automatic message replaces a run only once, so this one lives on.
+    let run = binding.open();
+    binding.on(Event::Finished(run));
+    binding.line(Author::Other, true);
+    binding.line(Author::Other, true);
+    binding.wait(5_000);
+    assert_eq!(
+        (binding.last(run), binding.releases()),
+        (Some((RunState::Blocked, Some(Why::ConsecutiveLimit))), 0)
+    );
+    let mut binding = Binding::immediate();
+    let run = binding.written();
+    // Somebody lowers the setting and starts the server again.
+    binding.limits.replies_per_hour = 0;
+    binding.wait(5_000);
+    assert_eq!(
+        (binding.last(run), binding.releases()),
+        (Some((RunState::Blocked, Some(Why::HourLimit))), 0)
+    );
 }
 
 /// Guard 6: so many replies an hour.

@@ -1,6 +1,10 @@
 //! The words of the kernel: what is known of a binding, what can happen to it, what has to be done.
 
-use contracts::{RunId, ai::RunState, chat::BindingMode};
+use contracts::{
+    RunId,
+    ai::{RunState, Why},
+    chat::BindingMode,
+};
 use serde::{Deserialize, Serialize};
 
 use super::guards;
@@ -120,65 +124,6 @@ pub(crate) enum Phase {
     Sending(i64),
     /// It was handed over at this moment; `message` will tell the outcome.
     Released(i64),
-}
-
-/// Why a run is held or ended as it did. The words are stable; clients translate them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Why {
-    /// Guard 3: the owner wrote or decided a short while ago.
-    OwnerPresent,
-    /// Guard 6: too many automatic messages in a row.
-    Consecutive,
-    /// Guard 6: too many replies in an hour.
-    HourLimit,
-    /// Guard 7: the owner's calls or tokens of the day are used up.
-    Quota,
-    /// More advice was asked for than can wait.
-    Busy,
-    /// Guard 8: a newer message came.
-    NewerMessage,
-    /// Guard 8: the owner answered in person.
-    OwnerWrote,
-    /// Guard 8: the binding does something else now.
-    BindingChanged,
-    /// Guard 8: the binding is gone.
-    BindingRemoved,
-    /// Guard 10: every reply needs approval.
-    Approval,
-    /// Guard 10: the visible delay.
-    Delay,
-    /// The owner threw the draft away.
-    Discarded,
-    /// The owner ended it.
-    Cancelled,
-    /// The chat's stream refused the message.
-    Refused,
-    /// Nobody said what became of the release.
-    NotConfirmed,
-}
-
-impl Why {
-    /// The stable word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::OwnerPresent => "owner_present",
-            Self::Consecutive => "consecutive_limit",
-            Self::HourLimit => "hour_limit",
-            Self::Quota => "quota",
-            Self::Busy => "busy",
-            Self::NewerMessage => "newer_message",
-            Self::OwnerWrote => "owner_wrote",
-            Self::BindingChanged => "binding_changed",
-            Self::BindingRemoved => "binding_removed",
-            Self::Approval => "approval",
-            Self::Delay => "delay",
-            Self::Discarded => "discarded",
-            Self::Cancelled => "cancelled",
-            Self::Refused => "refused",
-            Self::NotConfirmed => "not_confirmed",
-        }
-    }
 }
 
 /// Who wrote a message.

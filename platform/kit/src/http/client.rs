@@ -1,13 +1,18 @@
 //! Where a client really is: what a proxy says counts only when the proxy is ours (threat:T52).
 
 use std::{
+    convert::Infallible,
     fmt,
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
+    sync::Arc,
 };
 
-use http::HeaderMap;
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, request::Parts};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Peer;
 
 /// The header that reverse proxies append the address of their client to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -75,8 +80,40 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// The reverse proxies whose `X-Forwarded-For` is believed; an extension of the router. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Arc<[Network]>);
+
+impl From<Vec<Network>> for TrustedProxies {
+    fn from(networks: Vec<Network>) -> Self {
+        Self(networks.into())
+    }
+}
+
+impl TrustedProxies {
+    /// Whether `address` is one of them.
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+/// The address that limits count by: that of the other end of the connection, or what trusted proxies say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let Peer(peer) = Peer::from_request_parts(parts, state).await?;
+        let trusted = parts.extensions.get::<TrustedProxies>();
+        let trusted = trusted.map_or(&[][..], |trusted| &trusted.0);
+        Ok(Self(client(peer.ip(), &parts.headers, trusted)))
+    }
+}
+
 /// The nearest address that is not one of our own proxies: `peer`, unless it is trusted and says more.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
     let hops = headers
@@ -100,10 +137,10 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     client
 }
 
-/// Whom a limit counts: an address, and for IPv6 the network that one customer gets.
-pub(crate) fn limited(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+/// Whom a limit counts: an address, and for IPv6 the network of 64 bits that one customer gets.
+pub fn limited(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
         }
@@ -184,6 +221,10 @@ mod tests {
         assert_ne!(
             limited(address("198.51.100.1")),
             limited(address("198.51.100.2"))
+        );
+        assert_eq!(
+            limited(address("::ffff:198.51.100.1")),
+            address("198.51.100.1")
         );
     }
 
