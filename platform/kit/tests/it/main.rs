@@ -1,9 +1,12 @@
-//! A node from outside: its listeners, its tasks, its stop.
+//! The kit from outside: a node with its listeners, tasks and stop, and the small things beside it.
 
 #![expect(clippy::disallowed_methods, reason = "tests start their own tasks")]
 #![expect(clippy::unwrap_used, reason = "what fails in a test is a failure")]
 
+mod breaker;
+mod client;
 mod listener;
+mod retry;
 mod stop;
 mod tasks;
 

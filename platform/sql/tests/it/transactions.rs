@@ -36,7 +36,7 @@ async fn a_row_that_points_at_nothing_is_refused_on_both_engines() {
             .await
             .unwrap_err();
         assert!(
-            matches!(error, Error::Other(_)),
+            matches!(error, Error::Values(_)),
             "{}: {error:?}",
             db.engine()
         );

@@ -4,6 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test is a failure")]
 
 mod harness;
-mod ownership;
 mod stage;
 mod streams;
+mod workers;

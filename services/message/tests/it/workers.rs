@@ -1,10 +1,12 @@
-//! Two workers and one partition; the outbox and the flush.
+//! What a worker does: alone with the outbox and the log, and beside another one.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use contracts::message::Page;
+use contracts::{events::ChangeKind, message::Page, pipeline};
+use eventlog::Record;
+use kit::Code;
 
-use crate::harness::{World, eventually, user};
+use crate::harness::{World, eventually, new, user};
 
 /// row:C26, guarantee:G1, guarantee:G2: a worker that was stopped between reading and storing, and has lost its partition meanwhile,
 /// stores nothing, moves no position back, and disturbs the new owner in no way.
@@ -85,6 +87,82 @@ async fn nothing_is_marked_before_the_log_has_flushed() {
             world.outbox_rows().await == 0
         })
         .await;
+        world.stop().await;
+    }
+}
+
+/// guarantee:G11: when a person leaves, what is bound for them sees nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ai_leaves_with_its_owner() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        let thread = world.bind(chat).await;
+        let seen = world.send(chat, user(2), "for both").await.unwrap();
+        world
+            .change(chat, 3, ChangeKind::MemberLeft { user: user(1) })
+            .await;
+        eventually("the owner has left", async || {
+            world.send(chat, user(1), "still there?").await.is_err()
+        })
+        .await;
+        world.send(chat, user(2), "not for them").await.unwrap();
+        let fed = world.records(&world.topics.ai_feed).await;
+        let positions: Vec<_> = fed.iter().map(|feed| feed["o"].as_i64().unwrap()).collect();
+        assert_eq!(positions, [seen.o]);
+        let read = world
+            .message
+            .thread_messages(&world.call, thread, 0, 10)
+            .await;
+        assert!(read.is_err_and(|fault| fault.code() == Code::NotFound));
+        world.stop().await;
+    }
+}
+
+/// What was published goes from the outbox while messages keep coming, not only when nobody says anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_stays_small_under_load() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        let sent = std::sync::atomic::AtomicI64::new(0);
+        eventually("fewer rows than half of the messages", async || {
+            for n in 0..20 {
+                world.send(chat, user(1), &n.to_string()).await.unwrap();
+            }
+            let sent = 20 + sent.fetch_add(20, std::sync::atomic::Ordering::Relaxed);
+            world.outbox_rows().await * 2 < sent
+        })
+        .await;
+        world.stop().await;
+    }
+}
+
+/// guarantee:G12: answers come in the order of the sends, also when one was stored before.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_do_not_overtake_each_other() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        let old = new(chat, user(1), "old");
+        world.message.send(&world.call, old.clone()).await.unwrap();
+        let records = [old, new(chat, user(1), "new")].map(|send| {
+            let (key, value) = pipeline::send_record(send);
+            Record { key, value }
+        });
+        world
+            .log
+            .append(&world.topics.message_persist, records.into())
+            .await
+            .unwrap();
+        let answers = async || {
+            let frames = world.records(&world.topics.forward_message).await;
+            let kinds = frames.iter().filter_map(|frame| frame["t"].as_str());
+            let is_answer = |kind: &&str| ["answer", "msg.new"].contains(kind);
+            kinds
+                .filter(is_answer)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        eventually("both are answered", async || answers().await.len() == 3).await;
+        assert_eq!(answers().await, ["msg.new", "answer", "msg.new"]);
         world.stop().await;
     }
 }
