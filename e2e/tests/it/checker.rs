@@ -251,7 +251,6 @@ async fn abort_at(engine: Engine, point: &str, nth: usize) -> Verdict {
         .expect("everybody has said and heard everything");
     let verdict = cast.verdict().await;
     deciding.await.unwrap();
-    println!("KEEP {}", folder.keep().display()); println!("{:?}", person.get(&format!("/api/chats/{chat}/binding")).await.body);
     person.bind(&chat, "autoreply").await;
     next.kill().await;
     verdict

@@ -163,7 +163,9 @@ pub(crate) fn sizes(tree: &[Source]) -> Vec<String> {
         .map(code)
         .sum();
     if kit > 2000 {
-        wrong.push(format!("platform/kit has {kit} lines without tests, 2000 is the limit"));
+        wrong.push(format!(
+            "platform/kit has {kit} lines without tests, 2000 is the limit"
+        ));
     }
     wrong
 }
