@@ -181,6 +181,7 @@ pub struct AdviceRequest {
     /// Who asks, and alone is told.
     pub owner: UserId,
     /// The decision of `chat` that made the binding what it was when it was asked.
+    #[serde(default)]
     pub version: i64,
     /// What the person wants to know, at most 1000 bytes.
     pub hint: Option<String>,

@@ -132,6 +132,8 @@ pub struct Answer {
     pub author: UserId,
     /// With which key.
     pub key: Key,
+    /// For what; see [`crate::pipeline::waiter`].
+    pub intent: u64,
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,

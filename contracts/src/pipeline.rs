@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use kit::Fault;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::{
-    ChatId, Key, UserId,
+    ChatId, Key, MessageId, UserId,
     events::{Persist, Send},
     frames::{self, Answer, Head, Outcome, Refusal},
     message::{Auto, MAX_TEXT, Message, Stored},
 };
 
-/// Who waits for an answer: `(author, key)`.
-pub type Waiter = (UserId, Key);
+/// Who waits for an answer: `(author, key, intent)`. A key that is used again for something else has another answer.
+pub type Waiter = (UserId, Key, u64);
 
 /// What a waiter is told.
 pub type SendResult = Result<Stored, Refusal>;
@@ -39,6 +41,25 @@ pub fn send_record(send: Send) -> (Bytes, Bytes) {
     (key, encode(&Persist::Send(send)))
 }
 
+/// Who waits for the answer to `send`.
+pub fn waiter(send: &Send) -> Waiter {
+    let intent = intent(send.chat, &send.text, send.reply_to);
+    (send.author, send.key, intent)
+}
+
+/// What a send asks for: the first bytes of a digest of chat, text and the message replied to.
+fn intent(chat: ChatId, text: &str, reply_to: Option<MessageId>) -> u64 {
+    let replied = reply_to.map_or(Uuid::nil(), |message| message.0);
+    let digest = Sha256::new()
+        .chain_update(chat.0)
+        .chain_update(replied)
+        .chain_update(text)
+        .finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(first)
+}
+
 /// The key of a chat's records on the persist topic.
 pub fn persist_key(chat: ChatId) -> Bytes {
     chat.to_string().into()
@@ -61,7 +82,9 @@ pub fn answer(head: &Head<'_>) -> Option<(Waiter, SendResult)> {
     match head.t.as_ref() {
         frames::MSG_NEW => {
             let message: Message = head.content().ok()?;
-            Some(((message.author, message.key), Ok(stored(&message, false))))
+            let intent = intent(message.chat, &message.text, message.reply_to);
+            let waiter = (message.author, message.key, intent);
+            Some((waiter, Ok(stored(&message, false))))
         }
         frames::ANSWER => {
             let answer: Answer = head.content().ok()?;
@@ -69,7 +92,7 @@ pub fn answer(head: &Head<'_>) -> Option<(Waiter, SendResult)> {
                 Outcome::Ok(stored) => Ok(stored),
                 Outcome::Err(refusal) => Err(refusal),
             };
-            Some(((answer.author, answer.key), result))
+            Some(((answer.author, answer.key, answer.intent), result))
         }
         _ => None,
     }

@@ -97,8 +97,12 @@ export class SessionKeeper {
    */
   async logout(): Promise<void> {
     const token = this.session?.access_token;
-    this.#env.memory.setItem(LOGGED_OUT, 'yes');
     this.end();
+    try {
+      this.#env.memory.setItem(LOGGED_OUT, 'yes');
+    } catch {
+      // No room to remember it: the server is told all the same.
+    }
     await this.#tellLogout(token);
   }
 

@@ -150,6 +150,7 @@ fn start(config: &Config, deps: Deps, provider: Arc<dyn Provider>, node: &mut No
         permits: Arc::new(Semaphore::new(config.concurrency)),
         spawner: node.spawner(),
         probe_tries: config.probe_tries,
+        has_begun: Arc::default(),
     };
     node.task("ai scheduler", OnFailure::Restart, move || {
         scheduler.clone().run()

@@ -1,6 +1,12 @@
 //! Wakes what is due and starts calls, as many at a time as configured; everything else waits in the tables.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use kit::{BoxError, Spawner};
 use tokio::sync::Semaphore;
@@ -20,6 +26,8 @@ pub(crate) struct Scheduler {
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) spawner: Spawner,
     pub(crate) probe_tries: u32,
+    /// What an earlier process left behind was taken up; a task that begins anew has probes of its own under way.
+    pub(crate) has_begun: Arc<AtomicBool>,
 }
 
 impl Scheduler {
@@ -52,7 +60,7 @@ impl Scheduler {
     /// their lease has ended. The same for tries of new bindings, whose lease is the time of the next one.
     async fn give_back(&self, own: bool) -> Result<(), Error> {
         let bindings = &self.calls.bindings;
-        if own {
+        if own && !self.has_begun.swap(true, Ordering::AcqRel) {
             let now_ms = bindings.clock.now_ms();
             bindings
                 .store

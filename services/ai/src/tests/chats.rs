@@ -211,6 +211,7 @@ impl Chats {
         let answer = Answer {
             author: binding.owner,
             key: Key(reply.run.0),
+            intent: 0,
             outcome,
         };
         self.forward(binding.chat, frames::ephemeral(frames::ANSWER, &answer))

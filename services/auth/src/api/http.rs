@@ -14,7 +14,7 @@ use contracts::{
     user::User,
 };
 use kit::{
-    Call, Fault,
+    Call, Code, Fault,
     http::Client,
     problem::{Json, Path, Problem},
 };
@@ -199,6 +199,12 @@ async fn logout(
             within(&call, auth.logout(caller.as_ref(), token.as_deref())).await
         }
     };
+    // Whoever wanted to leave is not let in again by what is left in the browser. While the server cannot do it, the
+    // cookie stays: it is what the next try needs.
+    let is_over = match &ended {
+        Ok(_) => true,
+        Err(fault) => fault.is(Code::Unauthenticated),
+    };
     let mut response = match ended {
         Ok(ended) => {
             for session in ended {
@@ -208,8 +214,7 @@ async fn logout(
         }
         Err(fault) => fault.into_response(),
     };
-    // In any case: whoever wanted to leave is not let in again by what is left in the browser.
-    if let Some(cleared) = cookie::clear(&auth.config) {
+    if is_over && let Some(cleared) = cookie::clear(&auth.config) {
         response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     Ok(response)

@@ -8,8 +8,6 @@ use crate::domain::Error;
 
 /// What the proof is sealed under, so that nothing else that is sealed can stand in for it.
 const NAME: &str = "known browser";
-/// The bytes of an id.
-const ID: usize = 16;
 
 impl Auth {
     /// What a browser keeps as proof of the login `session` of `user`, whatever becomes of that login.
@@ -19,26 +17,17 @@ impl Auth {
         sealed.ok().map(|sealed| BASE64.encode(sealed))
     }
 
-    /// The login of `user` that `proof` is of.
-    pub(super) fn proven(&self, proof: Option<&str>, user: UserId) -> Option<SessionId> {
-        let sealed = BASE64.decode(proof?).ok()?;
-        let ids = self.sealer.unseal(NAME, &sealed)?;
-        let (owner, session) = ids.split_at_checked(ID)?;
-        let session = session.try_into().ok()?;
-        (owner == user.0.as_bytes()).then(|| SessionId(uuid::Uuid::from_bytes(session)))
+    /// Whether `proof` is of a login of `user`.
+    pub(super) fn is_proven(&self, proof: Option<&str>, user: UserId) -> bool {
+        let sealed = proof.and_then(|proof| BASE64.decode(proof).ok());
+        let ids = sealed.and_then(|sealed| self.sealer.unseal(NAME, &sealed));
+        ids.is_some_and(|ids| ids.starts_with(user.0.as_bytes()))
     }
 
-    /// Guesses at one account are slowed down wherever they come from. Whoever has proven a login of it before has a
-    /// bucket of their own; so strangers lock nobody out of a browser that is known.
-    pub(super) async fn limit_account(
-        &self,
-        account: &str,
-        known: Option<SessionId>,
-    ) -> Result<(), Error> {
-        let bucket = known.map_or_else(
-            || format!("auth:account:{account}"),
-            |session| format!("auth:known:{session}"),
-        );
+    /// Guesses at one account are slowed down wherever they come from. Those who have proven a login of it before have
+    /// a bucket beside (`known`), and so has each login (`session`): strangers lock nobody out.
+    pub(super) async fn limit_guesses(&self, kind: &'static str, of: &str) -> Result<(), Error> {
+        let bucket = format!("auth:{kind}:{of}");
         self.limit(&bucket, self.config.account_limit).await
     }
 }

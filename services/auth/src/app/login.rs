@@ -102,14 +102,15 @@ impl Auth {
         self.limit_client("login", client, self.config.login_limit)
             .await?;
         let found = self.user.credentials(call, login.who.trim()).await?;
-        let (account, known) = match &found {
+        let (account, kind) = match &found {
             Some(found) => {
-                let known = self.proven(login.proof.as_deref(), found.user.id);
-                (found.user.id.to_string(), known)
+                let is_known = self.is_proven(login.proof.as_deref(), found.user.id);
+                let kind = if is_known { "known" } else { "account" };
+                (found.user.id.to_string(), kind)
             }
-            None => (fingerprint(&login.who), None),
+            None => (fingerprint(&login.who), "account"),
         };
-        self.limit_account(&account, known).await?;
+        self.limit_guesses(kind, &account).await?;
         let (user, hash) = found.map(|found| (found.user, found.password_hash)).unzip();
         let hash = hash.flatten();
         let is_right = self

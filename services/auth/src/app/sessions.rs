@@ -140,7 +140,7 @@ impl Auth {
 
     /// The account of a caller whose password is about to be checked.
     async fn account(&self, call: &Call, caller: &Caller) -> Result<Credentials, Error> {
-        self.limit_account(&caller.user.to_string(), Some(caller.session))
+        self.limit_guesses("session", &caller.session.to_string())
             .await?;
         let found = self.user.credentials_by_id(call, caller.user).await?;
         found.ok_or(Error::NoAccount)

@@ -186,7 +186,7 @@ impl Commands {
         caller: UserId,
         per_minute: u32,
     ) -> Result<(), Fault> {
-        let bucket = format!("{what}:{caller}");
+        let bucket = format!("chat:{what}:{caller}");
         match self
             .limits
             .take(&bucket, Rule::per_minute(per_minute))

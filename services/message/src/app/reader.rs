@@ -92,7 +92,7 @@ impl MessageApi for Reader {
             ai: None,
             ..message
         };
-        let waiter = (message.author, message.key);
+        let waiter = pipeline::waiter(&message);
         let (key, value) = pipeline::send_record(message);
         let record = Record { key, value };
         let submitted = self.submitter.submit(

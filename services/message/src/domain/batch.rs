@@ -458,9 +458,11 @@ fn same_intent(known: &Message, send: &Send) -> bool {
 
 /// The record that answers a send which makes no event.
 pub(crate) fn answer(send: &Send, outcome: Outcome) -> Outgoing {
+    let (author, key, intent) = pipeline::waiter(send);
     let answer = Answer {
-        author: send.author,
-        key: send.key,
+        author,
+        key,
+        intent,
         outcome,
     };
     Outgoing {

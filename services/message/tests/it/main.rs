@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test is a failure")]
 
 mod harness;
+mod keys;
 mod stage;
 mod streams;
 mod workers;

@@ -52,41 +52,6 @@ async fn a_sent_message_is_stored_once_and_readable() {
     }
 }
 
-/// row:C19, guarantee:G2: a key names one message for ever; another content under it is refused.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_gives_the_same_message() {
-    for world in World::both(1).await {
-        let chat = world.chat().await;
-        let send = new(chat, user(1), "once");
-        let first = world.message.send(&world.call, send.clone()).await.unwrap();
-        let tries = (0..20).map(|_| world.message.send(&world.call, send.clone()));
-        for again in futures_util::future::join_all(tries).await {
-            let again = again.unwrap();
-            assert_eq!(
-                (again.msg, again.seq, again.o),
-                (first.msg, first.seq, first.o)
-            );
-        }
-        // An answer names author and key only, so the answers to the retries above may come first.
-        let other = contracts::events::Send {
-            text: "twice".to_owned(),
-            ..send
-        };
-        eventually("a conflict", async || {
-            let answer = world.message.send(&world.call, other.clone()).await;
-            answer.is_err_and(|fault| (fault.code(), fault.word()) == (Code::Conflict, "conflict"))
-        })
-        .await;
-        let page = world
-            .message
-            .history(&world.call, user(1), chat, Page::Latest, 50)
-            .await
-            .unwrap();
-        assert_eq!(page.messages.len(), 1);
-        world.stop().await;
-    }
-}
-
 /// row:C11, row:C13, row:B08, threat:T34: a stranger's chat looks like one that does not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_bad_texts_are_refused() {

@@ -98,9 +98,17 @@ impl Sending {
             self.hold(link, &content);
             return link.socket.reply::<()>(command.id, Err(overtaking()));
         }
-        let waiter = (link.user, content.key);
+        let send = Send {
+            chat: content.chat,
+            author: link.user,
+            key: content.key,
+            text: content.text,
+            reply_to: content.reply_to,
+            from_run: content.from_run,
+            ai: None,
+        };
         let unanswered = Arc::new(Unanswered {
-            waiter,
+            waiter: pipeline::waiter(&send),
             id: command.id,
             socket: link.socket.clone(),
             deadline: Instant::now() + TIMEOUT,
@@ -109,15 +117,7 @@ impl Sending {
         });
         gateway.topics.expect(content.chat, unanswered.clone());
         self.unanswered.push_back((content.chat, unanswered));
-        let (key, value) = pipeline::send_record(Send {
-            chat: content.chat,
-            author: link.user,
-            key: content.key,
-            text: content.text,
-            reply_to: content.reply_to,
-            from_run: content.from_run,
-            ai: None,
-        });
+        let (key, value) = pipeline::send_record(send);
         self.batch.push(Record { key, value });
     }
 
@@ -177,9 +177,12 @@ impl Sending {
         };
         failure.report("socket");
         metrics::append_failed();
-        for (chat, unanswered) in self.unanswered.drain(first..) {
+        let failed = self.unanswered.split_off(first);
+        for (chat, unanswered) in failed.iter().rev() {
+            self.held.push_front(*chat, unanswered.waiter.1);
+        }
+        for (chat, unanswered) in failed {
             gateway.topics.forget(chat, &unanswered);
-            self.held.push(chat, unanswered.waiter.1);
             unanswered.answer(Err(Fault::new(Code::Unavailable, failure.public())));
         }
     }

@@ -25,6 +25,12 @@ impl Held {
         }
     }
 
+    /// A send that was let through was not taken after all; it comes before all others.
+    pub(crate) fn push_front(&mut self, chat: ChatId, key: Key) {
+        self.by_chat.entry(chat).or_default().push_front(key);
+        self.count += 1;
+    }
+
     /// Whether a send may go now: nothing of its chat is held, or it is the first of what is.
     pub(crate) fn lets_through(&mut self, chat: ChatId, key: Key) -> bool {
         let Some(keys) = self.by_chat.get_mut(&chat) else {
@@ -69,6 +75,13 @@ mod tests {
             held.lets_through(chat(2), d),
             "another chat has an order of its own"
         );
+        for key in [a, b] {
+            assert!(held.lets_through(chat(1), key));
+        }
+        for key in [b, a] {
+            // Both were let through, and then the log did not take them.
+            held.push_front(chat(1), key);
+        }
         let mut stored = Vec::new();
         for key in [a, d, b, c, d] {
             if held.lets_through(chat(1), key) {

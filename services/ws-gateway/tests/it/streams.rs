@@ -137,9 +137,11 @@ impl Streams {
         };
         match outcome {
             Some(outcome) => {
+                let (author, key, intent) = pipeline::waiter(send);
                 let answer = Answer {
-                    author: send.author,
-                    key: send.key,
+                    author,
+                    key,
+                    intent,
                     outcome,
                 };
                 frames::ephemeral(frames::ANSWER, &answer)

@@ -1,0 +1,82 @@
+//! A key names one message.
+
+use contracts::message::Page;
+use kit::{Code, Ids as _, RandomIds};
+
+use crate::harness::{World, new, user};
+
+/// row:C19, guarantee:G2: a key names one message for ever; another content under it is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_gives_the_same_message() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        let send = new(chat, user(1), "once");
+        let first = world.message.send(&world.call, send.clone()).await.unwrap();
+        let tries = (0..20).map(|_| world.message.send(&world.call, send.clone()));
+        for again in futures_util::future::join_all(tries).await {
+            let again = again.unwrap();
+            assert_eq!(
+                (again.msg, again.seq, again.o),
+                (first.msg, first.seq, first.o)
+            );
+        }
+        let other = contracts::events::Send {
+            text: "twice".to_owned(),
+            ..send
+        };
+        let refused = world.message.send(&world.call, other).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.word()),
+            (Code::Conflict, "conflict")
+        );
+        let page = world
+            .message
+            .history(&world.call, user(1), chat, Page::Latest, 50)
+            .await
+            .unwrap();
+        assert_eq!(page.messages.len(), 1);
+        world.stop().await;
+    }
+}
+
+/// guarantee:G2: of different messages under one key at the same time one is stored, and only its senders hear so.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_for_many_messages_at_once_stores_one() {
+    for world in World::both(1).await {
+        let chats = [world.chat().await, world.chat().await];
+        let key = contracts::Key(RandomIds.next());
+        let sends = (0..20).map(|n| contracts::events::Send {
+            key,
+            ..new(chats[n % 2], user(1), &(n % 4).to_string())
+        });
+        let answers = sends.map(|send| async {
+            let stored = world.message.send(&world.call, send.clone()).await;
+            (send, stored)
+        });
+        let mut confirmed = Vec::new();
+        for (send, answer) in futures_util::future::join_all(answers).await {
+            match answer {
+                Ok(_) => confirmed.push((send.chat, send.text)),
+                Err(fault) => assert_eq!(fault.word(), "conflict"),
+            }
+        }
+        let (chat, text) = confirmed[0].clone();
+        assert!(
+            confirmed.iter().all(|other| *other == (chat, text.clone())),
+            "{confirmed:?}"
+        );
+        assert_eq!(confirmed.len(), 5);
+        let page = world
+            .message
+            .history(&world.call, user(1), chat, Page::Latest, 50)
+            .await;
+        let texts: Vec<_> = page
+            .unwrap()
+            .messages
+            .into_iter()
+            .map(|message| message.text)
+            .collect();
+        assert_eq!(texts, [text]);
+        world.stop().await;
+    }
+}
