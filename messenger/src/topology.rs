@@ -199,23 +199,45 @@ fn names(services: &[Service]) -> String {
         .join(", ")
 }
 
-/// A URL that can be printed.
+/// A URL that can be printed: no password before the host, none among the parameters.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(name, _)| name);
-            format!("{scheme}://{user}@{host}")
-        }
-        None => url.to_owned(),
-    }
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let place = place.rsplit_once('@').map_or_else(
+        || place.to_owned(),
+        |(user, host)| {
+            let name = user.split_once(':').map_or(user, |(name, _)| name);
+            format!("{name}@{host}")
+        },
+    );
+    let is_open = |parameter: &&str| !parameter.to_ascii_lowercase().contains("password");
+    let parameters: Vec<_> = parameters.split('&').filter(is_open).collect();
+    let parameters = parameters.join("&");
+    let mark = if parameters.is_empty() { "" } else { "?" };
+    format!("{scheme}://{place}{mark}{parameters}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A password is nowhere in what is printed of a URL.
+    #[test]
+    fn a_printed_url_has_no_password() {
+        for (url, printed) in [
+            ("postgres://u:p@h/d", "postgres://u@h/d"),
+            (
+                "postgres://u@h/d?password=p&sslmode=require&sslpassword=p",
+                "postgres://u@h/d?sslmode=require",
+            ),
+            ("https://k:p@h/v1", "https://k@h/v1"),
+            ("sqlite:data", "sqlite:data"),
+        ] {
+            assert_eq!(without_password(url), printed);
+        }
+    }
 
     #[test]
     fn an_unknown_service_is_answered_with_the_known_ones() {

@@ -58,13 +58,38 @@ pub(super) fn overlay(
             typed(&text, lookup(&defaults, &keys)).map_err(|error| format!("{name}: {error}"))?;
         let before = table.clone();
         set(table, &keys, value);
+        fill(table, &defaults, 0);
         // Read at once, so that a mistake is reported with the name of its variable.
         if let Err(error) = table.clone().try_into::<Config>() {
             *table = before;
-            return Err(format!("{name}: {}", super::one_line(&error)));
+            return Err(format!("{name}: {}", super::told(&error, "")));
         }
     }
     Ok(())
+}
+
+/// Fills in the parts that are missing of settings that have parts, such as limits.
+pub(super) fn complete(table: &mut Table) -> Result<(), String> {
+    let defaults = Table::try_from(Config::default()).map_err(|error| error.to_string())?;
+    fill(table, &defaults, 0);
+    Ok(())
+}
+
+fn fill(table: &mut Table, defaults: &Table, depth: usize) {
+    for (name, default) in defaults {
+        let Value::Table(default) = default else {
+            continue;
+        };
+        if let Some(Value::Table(given)) = table.get_mut(name) {
+            fill(given, default, depth + 1);
+        }
+    }
+    // A whole section has defaults of its own, and among them secrets that print as nothing.
+    if depth >= 2 {
+        for (name, default) in defaults {
+            table.entry(name).or_insert_with(|| default.clone());
+        }
+    }
 }
 
 /// `WS_GATEWAY__KEY` is `ws-gateway.key`: sections are spelled as they are in the file.

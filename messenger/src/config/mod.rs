@@ -124,16 +124,18 @@ impl Config {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
-            // Read once by itself, so that a mistake is reported with its line.
-            toml::from_str::<Self>(&text)
-                .map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
-            table = toml::from_str(&text)
-                .map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+            let wrong = |error| format!("{}: {}", path.display(), told(&error, &text));
+            table = toml::from_str(&text).map_err(wrong)?;
+            environment::complete(&mut table)?;
+            // When it cannot be read as settings, it is read once more as it stands there, for the line.
+            if let Err(error) = table.clone().try_into::<Self>() {
+                return Err(wrong(toml::from_str::<Self>(&text).err().unwrap_or(error)));
+            }
         }
         environment::overlay(&mut table, environment)?;
         let config: Self = table
             .try_into()
-            .map_err(|error| format!("configuration: {}", one_line(&error)))?;
+            .map_err(|error| format!("configuration: {}", told(&error, "")))?;
         Ok(config.resolved())
     }
 
@@ -146,6 +148,17 @@ impl Config {
         if self.sql == "sqlite:" {
             self.sql = format!("sqlite:{}", self.data.display());
         }
+        // The page of the public address may open sockets, whatever `Host` a proxy in between sends.
+        let origin = origin_of(&self.auth.public_url);
+        for origins in [
+            &mut self.ws_gateway.origins,
+            &mut self.ws_ai_advice.sockets.origins,
+            &mut self.ws_autoreply.sockets.origins,
+        ] {
+            if !origins.contains(&origin) {
+                origins.push(origin.clone());
+            }
+        }
         self
     }
 
@@ -157,16 +170,31 @@ impl Config {
         let mut shown = self.clone();
         shown.sql = crate::topology::without_password(&shown.sql);
         shown.cache = crate::topology::without_password(&shown.cache);
+        shown.ai.base_url = crate::topology::without_password(&shown.ai.base_url);
         toml::to_string_pretty(&shown).map_err(|error| error.to_string())
     }
 }
 
-fn one_line(error: &toml::de::Error) -> String {
-    error
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+fn origin_of(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let host = rest.split('/').next().unwrap_or(rest);
+    format!("{scheme}://{host}")
+}
+
+/// One line that says where in `text` and why, without a word of what stands there: it may be a secret.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().replace('\n', " ");
+    let why = match message.split_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
+        _ => message,
+    };
+    match error.span() {
+        Some(span) if !text.is_empty() => {
+            let before = text.get(..span.start).unwrap_or(text);
+            format!("line {}: {why}", before.matches('\n').count() + 1)
+        }
+        _ => why,
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +267,42 @@ mod tests {
         assert_eq!((config.partitions, config.message.persist_workers), (4, 2));
         assert_eq!(config.sql, "postgres://host/db");
         assert_eq!(config.topics.message_persist, "other.persist");
+    }
+
+    /// row:G03: a part of a setting that has parts can be set alone, from a file and from the environment.
+    #[test]
+    fn a_part_of_a_limit_can_be_set_alone() {
+        let config = load(&[("MESSENGER_AUTH__LOGIN_LIMIT__COUNT", "7")]).unwrap();
+        let limit = config.auth.login_limit;
+        assert_eq!(
+            (limit.count, limit.burst),
+            (7, auth::Config::default().login_limit.burst)
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.toml");
+        std::fs::write(&file, "[user.find_limit]\ncount = 9\n").unwrap();
+        let config = Config::load(Some(&file), []).unwrap();
+        assert_eq!(config.user.find_limit.count, 9);
+    }
+
+    /// row:G24: what stands in a file that cannot be read is not told; it may be a secret.
+    #[test]
+    fn a_mistake_in_a_file_is_told_by_its_line_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.toml");
+        for (text, line) in [
+            ("[auth]\nsecret = 'hush-12345\n", "line 2"),
+            ("[ai]\n\napi_key = 1234512345\n", "line 3"),
+            ("[auth]\nsecret_of_mine = 'hush-12345'\n", "secret_of_mine"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = Config::load(Some(&file), []).unwrap_err();
+            assert!(
+                error.contains(line) && error.contains("some.toml"),
+                "{error}"
+            );
+            assert!(!error.contains("12345") && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]

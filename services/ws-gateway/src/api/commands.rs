@@ -164,13 +164,13 @@ impl Talk {
             .message
             .events(&call, self.link.user, chat, after, limit);
         let page = replay.read(&call, events).await?;
+        let is_same_epoch = page.head.e == e && after <= page.head.o;
         let mut pulled = Pulled {
             events: Vec::new(),
             e: &page.head.e,
             o: page.head.o,
-            more: page.more,
+            more: page.more && is_same_epoch,
         };
-        let is_same_epoch = page.head.e == e && after <= page.head.o;
         if is_same_epoch {
             let most = self.link.socket.hub().config().queue_bytes / PULL_PART;
             let mut bytes = 0;
