@@ -97,7 +97,7 @@ impl Cast {
 
 /// A wait that is different each time, so that kills do not fall into step with batches.
 fn a_moment() -> Duration {
-    Duration::from_millis(150 + rand::random::<u64>() % 500)
+    Duration::from_millis(rand::random::<u64>() % 30)
 }
 
 pub(crate) async fn started(
@@ -121,7 +121,9 @@ async fn kill_while_talking(engine: Engine, people: usize, each: usize, kills: u
     let mut child = started(folder.path(), addresses, None).await;
     let cast = Cast::gather(addresses.0, people).await;
     let mut talking = cast.talk(each);
-    for _ in 0..kills {
+    for kill in 1..=kills {
+        let part = people * each * kill / (kills + 1);
+        e2e::eventually("a part is said", async || cast.said() >= part).await;
         tokio::time::sleep(a_moment()).await;
         child.kill().await;
         child = started(folder.path(), addresses, None).await;
