@@ -3,6 +3,8 @@
 //! [`token`] is what a token says and when it holds; the one who signs and those who check share it.
 
 mod bearer;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;
 mod verifier;
 

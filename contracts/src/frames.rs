@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ChatId, Key, UserId, message::Stored};
+use crate::{ChatId, Key, UserId, chat::BindingMode, message::Stored};
 
 /// The key of a chat's records on the forward topic.
 pub fn chat_key(chat: ChatId) -> Bytes {
@@ -73,6 +73,15 @@ impl<'a> Head<'a> {
     /// Reads the content.
     pub fn content<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.d.get())
+    }
+
+    /// Of which kind the run is that the content tells of; `None` when it tells of none.
+    pub fn run_kind(&self) -> Option<BindingMode> {
+        #[derive(Deserialize)]
+        struct Run {
+            kind: BindingMode,
+        }
+        self.content::<Run>().ok().map(|run| run.kind)
     }
 }
 
@@ -152,9 +161,9 @@ pub enum Outcome {
 /// Why a send was refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// `not_found` for chats that the author may not write to, `conflict` for a key that was used with
-    /// another content, `superseded` and `binding_gone` for replies of the AI that came too late,
-    /// `bad_request` for a text that cannot be stored.
+    /// `not_found` for chats that the author may not write to and for a reply to no message of the chat, `conflict`
+    /// for a key that was used with another content, `superseded` and `binding_gone` for replies of the AI that came
+    /// too late, `bad_request` for a text that cannot be stored.
     pub code: String,
     /// A sentence for a person.
     pub msg: String,

@@ -1,6 +1,10 @@
 //! How a send enters the log, and how its answer is recognised on the forward topic.
 
 use bytes::Bytes;
+use icu_properties::{
+    CodePointMapData, CodePointSetData,
+    props::{DefaultIgnorableCodePoint, GeneralCategory},
+};
 use kit::Fault;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -26,13 +30,32 @@ pub fn check_text(text: &str) -> Result<(), Fault> {
             format!("the text is longer than {MAX_TEXT} bytes"),
         ));
     }
-    if text.trim().is_empty() {
+    if !text.chars().any(is_visible) {
         return Err(Fault::invalid("the text is empty").reason("empty_text"));
     }
     if text.contains('\0') {
         return Err(Fault::invalid("the character U+0000 is not accepted"));
     }
     Ok(())
+}
+
+/// Whether a character shows: no space, nothing that is ignored in display, no mark without a letter under it.
+fn is_visible(c: char) -> bool {
+    /// A symbol by its class, and empty: the pattern without dots.
+    const BLANK_BRAILLE: char = '\u{2800}';
+    let is_ignored = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c);
+    let shows_alone = !matches!(
+        CodePointMapData::<GeneralCategory>::new().get(c),
+        GeneralCategory::NonspacingMark
+            | GeneralCategory::SpacingMark
+            | GeneralCategory::EnclosingMark
+            | GeneralCategory::SpaceSeparator
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::Control
+            | GeneralCategory::Format
+    );
+    shows_alone && !is_ignored && c != BLANK_BRAILLE
 }
 
 /// Key and payload of the record that asks for a message to be stored.
@@ -123,5 +146,48 @@ impl From<Refusal> for Fault {
             _ => kit::Code::Invalid,
         };
         Self::new(code, refusal.msg).reason(refusal.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(text: &str) -> Option<String> {
+        check_text(text).err().map(|fault| fault.word().to_owned())
+    }
+
+    /// row:C13: a text has something to see.
+    #[test]
+    fn a_text_of_invisible_characters_is_empty() {
+        for text in [
+            "",
+            " \n\t",
+            "\u{200b}",
+            "\u{feff}\u{2060}\u{ad}",
+            "\u{200d}\u{200e}\u{202e}\u{2066}",
+            "\u{301}\u{20dd}",
+            "\u{3164}\u{115f}\u{ffa0}",
+            "\u{2800}",
+            "\u{fe0f}\u{e0041}",
+            "\u{3000}\u{2028}\u{a0}",
+            "\u{7}",
+        ] {
+            assert_eq!(word(text).as_deref(), Some("empty_text"), "{text:?}");
+        }
+        for text in [
+            "a",
+            "я",
+            "張",
+            ".",
+            "e\u{301}",
+            "\u{200b}a",
+            "👩\u{200d}💻",
+            "❤\u{fe0f}",
+            "नि",
+            "\u{e000}",
+        ] {
+            assert_eq!(word(text), None, "{text:?}");
+        }
     }
 }

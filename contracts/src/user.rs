@@ -41,7 +41,7 @@ pub struct User {
 /// A new account. Names and addresses are checked by `user`; the hash is made by `auth`.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// 3 to 32 characters: letters, digits, `_`, `-`, `.`; unique after folding.
+    /// 3 to 32 characters: letters of one alphabet, digits, `_`, `-`, `.`; unique after folding.
     pub username: String,
     /// At most 320 bytes; unique after folding.
     pub email: Option<String>,

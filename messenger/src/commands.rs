@@ -1,4 +1,4 @@
-//! What the commands do. Every failure is one line on standard error and an exit code of its own.
+//! What the commands do. Every failure is one line on standard error for each trouble, and an exit code of its own.
 
 use std::{collections::VecDeque, io::Write as _, process::ExitCode};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use eventlog::{Delivered, EventLog};
 
 use crate::{
-    Config, Process, Service, Topology,
+    Config, Process, Service, Topology, check,
     cli::{Cli, Command, Common, Direction, LogCommand},
 };
 
@@ -24,26 +24,32 @@ pub fn run(cli: Cli) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return fail(CANNOT_START, &error.to_string()),
+        Err(error) => return fail(CANNOT_START, &[error.to_string()]),
     };
-    match runtime.block_on(execute(cli)) {
+    let done = runtime.block_on(execute(cli));
+    // Everything that has to end well has ended. What is left blocks a thread - a hash whose caller is gone, a name that
+    // does not resolve - and nobody waits for it.
+    runtime.shutdown_background();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err((code, text)) => fail(code, &text),
+        Err((code, lines)) => fail(code, &lines),
     }
 }
 
-fn fail(code: u8, text: &str) -> ExitCode {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let _ = writeln!(std::io::stderr(), "messenger: {line}");
+fn fail(code: u8, lines: &[String]) -> ExitCode {
+    for text in lines {
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(std::io::stderr(), "messenger: {line}");
+    }
     ExitCode::from(code)
 }
 
-type Failure = (u8, String);
+type Failure = (u8, Vec<String>);
 
 async fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(common) => {
-            let (config, topology) = settings(&common)?;
+            let (config, topology) = load(&common)?;
             serve(&config, &topology).await
         }
         Command::Migrate { direction, common } => {
@@ -53,12 +59,13 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
                 .map_err(cannot_start)
         }
         Command::Check(common) => {
-            let (config, topology) = settings(&common)?;
+            let (config, topology) = load(&common)?;
+            possible(&config, &topology)?;
             print(&topology.table(&config))
         }
         Command::Config(common) => {
             let (config, _) = settings(&common)?;
-            print(&config.printed().map_err(|error| (BAD_CONFIG, error))?)
+            print(&config.printed().map_err(bad_config)?)
         }
         Command::Openapi { folder } => write_openapi(&folder).map_err(cannot_start),
         Command::Log { command, common } => {
@@ -71,45 +78,70 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn cannot_start(error: anyhow::Error) -> Failure {
-    (CANNOT_START, format!("{error:#}"))
+    (CANNOT_START, vec![format!("{error:#}")])
+}
+
+fn bad_config(error: String) -> Failure {
+    (BAD_CONFIG, vec![error])
 }
 
 fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout()
         .write_all(text.as_bytes())
-        .map_err(|error| (FAILED, error.to_string()))
+        .map_err(|error| (FAILED, vec![error.to_string()]))
 }
 
-fn settings(common: &Common) -> Result<(Config, Topology), Failure> {
-    let bad = |error| (BAD_CONFIG, error);
+fn load(common: &Common) -> Result<(Config, Topology), Failure> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::load(common.config.as_deref(), variables).map_err(bad)?;
-    let topology = Topology::parse(&common.services).map_err(bad)?;
-    topology
-        .check(&config)
-        .map_err(|troubles| bad(troubles.join("; ")))?;
-    config.ai.check().map_err(bad)?;
+    let config = Config::load(common.config.as_deref(), variables).map_err(bad_config)?;
+    let topology = Topology::parse(&common.services).map_err(bad_config)?;
     Ok((config, topology))
 }
 
+fn settings(common: &Common) -> Result<(Config, Topology), Failure> {
+    let (config, topology) = load(common)?;
+    topology
+        .check(&config)
+        .map_err(|troubles| (BAD_CONFIG, troubles))?;
+    Ok((config, topology))
+}
+
+/// Refuses everything that can be seen to fail before anything is opened.
+fn possible(config: &Config, topology: &Topology) -> Result<(), Failure> {
+    crate::choose_cryptography();
+    let (settings, folders) = (check::settings(config, topology), check::folders(config));
+    let code = if settings.is_empty() {
+        CANNOT_START
+    } else {
+        BAD_CONFIG
+    };
+    let lines = [settings, folders].concat();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err((code, lines))
+    }
+}
+
 async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
-    kit::telemetry::init_logs(&config.log_filter).map_err(|error| (BAD_CONFIG, error))?;
+    possible(config, topology)?;
+    kit::telemetry::init_logs(&config.log_filter).map_err(bad_config)?;
     #[cfg(feature = "failpoints")]
     if let Some(spec) = std::env::var_os("MESSENGER_FAILPOINT") {
-        kit::failpoint::arm(&spec.to_string_lossy()).map_err(|error| (BAD_CONFIG, error))?;
+        kit::failpoint::arm(&spec.to_string_lossy()).map_err(bad_config)?;
     }
     let process = Process::build(config, topology)
         .await
         .map_err(cannot_start)?;
     let (public, private) = process
         .addresses()
-        .map_err(|error| (CANNOT_START, error.to_string()))?;
+        .map_err(|error| (CANNOT_START, vec![error.to_string()]))?;
     tracing::info!(%public, %private, "serving on http://{public}");
     process
         .serve(stop_signal())
         .await
-        .map_err(|error| (FAILED, error))?;
+        .map_err(|error| (FAILED, vec![error]))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -146,8 +178,7 @@ async fn migrate(
     topology: &Topology,
     direction: &Direction,
 ) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data)
-        .with_context(|| format!("data folder {}", config.data.display()))?;
+    check::make_data_folder(config)?;
     for service in Service::ALL
         .into_iter()
         .filter(|service| topology.is_here(*service))

@@ -3,6 +3,7 @@
 //! [`topology`] knows which services run here, `wiring` puts them together, [`start`] runs them; the
 //! scenarios of `e2e` use the same function as the command line.
 
+mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -18,6 +19,12 @@ pub use config::Config;
 pub use topology::{Service, Topology};
 pub use web::openapi;
 
+/// Everything that speaks TLS uses this one implementation.
+fn choose_cryptography() {
+    // Fails only when a provider was installed before, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// A process that is built and bound and does not serve yet.
 pub struct Process(BoundNode);
 
@@ -27,8 +34,7 @@ impl Process {
     /// # Errors
     /// What cannot work, in words for the person who starts it.
     pub async fn build(config: &Config, topology: &Topology) -> anyhow::Result<Self> {
-        // Fails only when a provider was installed before, which is as good.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        choose_cryptography();
         kit::telemetry::metrics();
         let mut node = Node::new();
         wiring::build(&mut node, config, topology).await?;

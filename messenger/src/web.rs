@@ -3,9 +3,9 @@
 use axum::{
     Router,
     extract::Path,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use kit::Fault;
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -63,12 +63,20 @@ pub(crate) fn routes() -> Router {
         .collect::<Vec<_>>();
     let config = utoipa_swagger_ui::Config::new(urls).try_it_out_enabled(true);
     let docs = Router::from(utoipa_swagger_ui::SwaggerUi::new("/docs").config(config)).layer(
-        axum::middleware::map_response(|response| async { with_policy(response, DOCS_POLICY) }),
+        axum::middleware::map_response(|response: Response| async {
+            if response.status() == StatusCode::NOT_FOUND {
+                return Fault::not_found("page").into_response();
+            }
+            with_policy(response, DOCS_POLICY)
+        }),
     );
     Router::new()
-        .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
+        .route(
+            "/",
+            get(|headers: HeaderMap| async move { page("index.html", &headers) }),
+        )
         .route("/openapi/{file}", get(document))
-        .route("/{*path}", get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }))
+        .route("/{*path}", any(other))
         .merge(docs)
 }
 
@@ -80,15 +88,43 @@ async fn document(Path(file): Path<String>) -> Result<Response, Fault> {
         .ok_or_else(|| Fault::not_found("document"))
 }
 
-/// A file of the page; a path of the page's own routes gives the page itself.
+/// What the doors of a program answer, here or at the private listener; never the page.
+const DOORS: [&str; 8] = [
+    "api",
+    "ws",
+    "docs",
+    "openapi",
+    "metrics",
+    "healthz",
+    "readyz",
+    "socket.io",
+];
+
+/// What no other route knows.
+async fn other(Path(path): Path<String>, method: Method, headers: HeaderMap) -> Response {
+    if method == Method::GET || method == Method::HEAD {
+        asset(&path, &headers)
+    } else {
+        Fault::not_found("route").into_response()
+    }
+}
+
+/// A file of the page. Whoever types an address gets the page itself, unless it is that of a door or of a file.
 fn asset(path: &str, headers: &HeaderMap) -> Response {
-    if path.starts_with("api/") || path.starts_with("ws/") {
-        return Fault::not_found("route").into_response();
+    let is_door = DOORS.contains(&path.split('/').next().unwrap_or_default());
+    if is_door || path.contains('.') || !is_navigation(headers) {
+        return page(path, headers);
     }
-    if Page::get(path).is_none() && !path.contains('.') {
-        return page("index.html", headers);
-    }
-    page(path, headers)
+    page("index.html", headers)
+}
+
+/// Whether a browser asks for something to show, and no script or program for data.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accepted| accepted.to_str().ok())
+        .any(|accepted| accepted.to_ascii_lowercase().contains("text/html"))
 }
 
 fn page(path: &str, headers: &HeaderMap) -> Response {
@@ -99,7 +135,7 @@ fn page(path: &str, headers: &HeaderMap) -> Response {
                 "The page was not built into this program: run `make web`.\n",
             )
                 .into_response(),
-            _ => Fault::not_found("file").into_response(),
+            _ => Fault::not_found("page").into_response(),
         };
     };
     let tag = etag(&file);

@@ -39,8 +39,7 @@ pub(crate) async fn build(
     topology
         .check(config)
         .map_err(|troubles| anyhow!(troubles.join("; ")))?;
-    std::fs::create_dir_all(&config.data)
-        .with_context(|| format!("data folder {}", config.data.display()))?;
+    crate::check::make_data_folder(config)?;
     node.trust(config.http.trusted_proxies.clone());
     node.limit_connections(config.http.connections_per_address);
     let base = Base::open(node, config).await?;

@@ -37,6 +37,8 @@ export class SessionKeeper {
   #renewal: Promise<Session> | null = null;
   #logout: Promise<void> | null = null;
   #logoutTimer: Timer = null;
+  /** The access token of the login that was left. */
+  #left: string | undefined;
   #closed = false;
   readonly #unwatch: () => void;
 
@@ -96,14 +98,14 @@ export class SessionKeeper {
    * still there is not used, and the server is told again: soon, when the network is back, and by the next page.
    */
   async logout(): Promise<void> {
-    const token = this.session?.access_token;
+    this.#left = this.session?.access_token;
     this.end();
     try {
       this.#env.memory.setItem(LOGGED_OUT, 'yes');
     } catch {
       // No room to remember it: the server is told all the same.
     }
-    await this.#tellLogout(token);
+    await this.#tellLogout();
   }
 
   /** The login is over. */
@@ -140,7 +142,10 @@ export class SessionKeeper {
 
   #enter(path: string, fields: object): Promise<Session> {
     return this.#env.locks.hold(LOCK, async () => {
+      // The new cookie takes the place of the one that an unheard logout needs.
+      await this.#tellLogoutOnce();
       const held = await this.#ask(path, fields);
+      if (this.#isLoggedOut()) void this.#endByToken(this.#left);
       this.#env.memory.removeItem(LOGGED_OUT);
       return this.#accept(held);
     });
@@ -157,29 +162,41 @@ export class SessionKeeper {
   }
 
   /** Tells the server of a logout until it has heard; one attempt at a time. */
-  #tellLogout(token?: string, attempt = 0): Promise<void> {
+  #tellLogout(attempt = 0): Promise<void> {
     this.#env.clock.clearTimeout(this.#logoutTimer);
     this.#logout ??= this.#env.locks
-      .hold(LOCK, () => this.#tellLogoutOnce(token))
+      .hold(LOCK, () => this.#tellLogoutOnce())
       .finally(() => {
         this.#logout = null;
         if (this.#closed || !this.#isLoggedOut()) return;
         const { clock, random } = this.#env;
-        this.#logoutTimer = clock.setTimeout(() => this.#tellLogout(token, attempt + 1), retryDelay(attempt, random));
+        this.#logoutTimer = clock.setTimeout(() => this.#tellLogout(attempt + 1), retryDelay(attempt, random));
       });
     return this.#logout;
   }
 
-  async #tellLogoutOnce(token: string | undefined): Promise<void> {
-    if (!this.#isLoggedOut()) return;
+  async #tellLogoutOnce(): Promise<void> {
+    if (this.#isLoggedOut() && (await this.#isHeard(this.#left, 'same-origin'))) {
+      this.#env.memory.removeItem(LOGGED_OUT);
+    }
+  }
+
+  /** Ends a login whose cookie is gone already, as long as its access token holds. */
+  async #endByToken(token: string | undefined, attempt = 0): Promise<void> {
+    if (token === undefined || this.#closed || (await this.#isHeard(token, 'omit'))) return;
+    const { clock, random } = this.#env;
+    clock.setTimeout(() => this.#endByToken(token, attempt + 1), retryDelay(attempt, random));
+  }
+
+  /** Whether the server took note of a logout. 401: it knows of no login, neither by the token nor by the cookie. */
+  async #isHeard(token: string | undefined, credentials: RequestCredentials): Promise<boolean> {
     const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
     try {
-      const request: RequestInit = { method: 'POST', headers, credentials: 'same-origin', keepalive: true };
+      const request: RequestInit = { method: 'POST', headers, credentials, keepalive: true };
       const { ok, status } = await this.#env.fetch('/api/logout', request);
-      // 401: the server knows of no login, neither by the token nor by the cookie.
-      if (ok || status === 401) this.#env.memory.removeItem(LOGGED_OUT);
+      return ok || status === 401;
     } catch {
-      // The server is away.
+      return false;
     }
   }
 

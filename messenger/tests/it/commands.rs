@@ -206,7 +206,7 @@ fn log_tail_finds_records_below_the_gap_of_a_crash() {
     );
 }
 
-fn register(running: &crate::installation::Running, name: &str) -> Value {
+pub(crate) fn register(running: &crate::installation::Running, name: &str) -> Value {
     let body = serde_json::json!({
         "username": name, "email": format!("{name}@example.org"), "password": "a-long-enough-password", "cookie": false,
     });

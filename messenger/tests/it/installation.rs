@@ -75,18 +75,24 @@ pub(crate) fn printed(output: Output) -> String {
 }
 
 /// The program refuses with `code` and one line that holds each of `words`; gives that line.
-pub(crate) fn refuses(mut command: Command, code: i32, words: &[&str]) -> String {
-    let output = command.output().unwrap();
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{line}");
-    assert!(
-        line.starts_with("messenger: ") && line.ends_with('\n') && line.lines().count() == 1,
-        "one line: {line:?}"
-    );
+pub(crate) fn refuses(command: Command, code: i32, words: &[&str]) -> String {
+    let mut lines = troubles(command, code);
+    let line = lines.pop().unwrap();
+    assert!(lines.is_empty(), "one line: {lines:?} {line}");
     for word in words {
         assert!(line.contains(word), "`{word}` is missing: {line}");
     }
     line
+}
+
+/// The program refuses with `code`; gives its lines, one for each trouble.
+pub(crate) fn troubles(mut command: Command, code: i32) -> Vec<String> {
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.ends_with('\n'), "{text:?}");
+    let line = |line: &str| line.strip_prefix("messenger: ").unwrap().to_owned();
+    text.lines().map(line).collect()
 }
 
 /// What a request was answered with, head and all.
@@ -173,13 +179,43 @@ impl Running {
 
     /// Sends a JSON body to the public listener, with one more line in the head.
     pub(crate) fn post_with(&self, path: &str, body: &Value, line: Option<&str>) -> Answer {
-        let body = body.to_string();
         let line = line.map_or_else(String::new, |line| format!("\r\n{line}"));
+        self.send("POST", path, body, &line)
+    }
+
+    /// The same with the method PUT.
+    pub(crate) fn put(&self, path: &str, body: &Value, lines: &str) -> Answer {
+        self.send("PUT", path, body, lines)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value, lines: &str) -> Answer {
+        let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}{line}",
+            "{method} {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}{lines}",
             body.len()
         );
         let (status, text) = exchange(&self.public, &head, &body);
+        Answer { status, text }
+    }
+
+    /// Sends a request with a JSON body and does not read what is answered.
+    pub(crate) fn begin_post(&self, path: &str, body: &Value) -> TcpStream {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.public).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.public,
+            body.len()
+        )
+        .unwrap();
+        stream
+    }
+
+    /// Asks the public listener for `path` with more lines in the head; gives what was answered, head and all.
+    pub(crate) fn ask(&self, method: &str, path: &str, lines: &str) -> Answer {
+        let head = format!("{method} {path} HTTP/1.1\r\nContent-Length: 0{lines}");
+        let (status, text) = exchange(&self.public, &head, "");
         Answer { status, text }
     }
 

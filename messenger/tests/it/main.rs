@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod advice;
 mod commands;
 mod ground;
 mod installation;
+mod page;
 mod refusals;
 mod running;
 mod storage;

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener};
 
-use crate::installation::{BAD_CONFIG, CANNOT_START, Installation, refuses};
+use crate::installation::{BAD_CONFIG, CANNOT_START, Installation, refuses, troubles};
 
 /// row:G03: a mistake in a file names the file, the line and the key.
 #[test]
@@ -72,45 +72,90 @@ fn an_unknown_service_is_answered_with_the_known_ones() {
 fn a_split_on_embedded_engines_is_refused_with_the_reason() {
     let here = Installation::new();
     for command in ["run", "check"] {
-        let words = [
-            "log = ",
-            "sql = ",
-            "cache = ",
-            "lives in one process",
-            "message",
-        ];
-        refuses(
-            here.messenger(&[command, "--services", "auth"]),
-            BAD_CONFIG,
-            &words,
-        );
+        let lines = troubles(here.messenger(&[command, "--services", "auth"]), BAD_CONFIG);
+        for (line, setting) in lines.iter().zip(["log = ", "sql = ", "cache = "]) {
+            for word in [setting, "lives in one process", "message"] {
+                assert!(line.contains(word), "`{word}` is missing: {line}");
+            }
+        }
+        assert_eq!(lines.len(), 3, "{lines:?}");
     }
 }
 
-/// Settings that a service refuses stop the start as well.
+/// Settings that a service refuses stop the start as well, and `check` says the same before.
 #[test]
 fn a_setting_out_of_bounds_names_itself() {
     let here = Installation::new();
     for (name, value, word) in [
         ("MESSENGER_PARTITIONS", "0", "partitions"),
+        ("MESSENGER_LOG_FILTER", "info,kit=loud", "log_filter"),
+        ("MESSENGER_HTTP__PUBLIC", "127.0.0.1:9191", "same port"),
+        ("MESSENGER_EMBEDDED_LOG__MEMORY_BYTES", "1", "memory_bytes"),
+        ("MESSENGER_LOG", "embedded:/", "embedded:/"),
+        ("MESSENGER_SQL", "mysql://localhost", "sqlite:"),
+        ("MESSENGER_CACHE", "memory:ann:hidden-word", "cache"),
         ("MESSENGER_AI__CONCURRENCY", "0", "ai.concurrency"),
+        ("MESSENGER_AI__PROXY", "::hidden-word", "ai.proxy"),
         ("MESSENGER_AUTH__ACCESS_TTL", "25h", "auth.access_ttl"),
-        ("MESSENGER_WS_GATEWAY__QUEUE_BYTES", "1", "queue_bytes"),
+        ("MESSENGER_AUTH__ACCESS_TTL", "0s", "auth.access_ttl"),
+        ("MESSENGER_AUTH__SECRET", "hidden-word", "auth.secret"),
+        ("MESSENGER_AUTH__PUBLIC_URL", "chat.example", "public_url"),
+        ("MESSENGER_AUTH__PUBLIC_URL", "http://a b", "public_url"),
+        ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "65", "persist_workers"),
+        (
+            "MESSENGER_WS_GATEWAY__QUEUE_BYTES",
+            "1",
+            "ws-gateway.queue_bytes",
+        ),
+        (
+            "MESSENGER_WS_AI_ADVICE__SOCKETS__COMMAND_BURST",
+            "0",
+            "ws-ai-advice.sockets",
+        ),
         ("KAFKA_BROKERS", "localhost:9092", "Kafka"),
         ("REDIS_URL", "redis://:hidden-word@localhost", "Redis"),
     ] {
-        let mut command = here.messenger(&["run"]);
-        command.env(name, value);
-        let output = command.output().unwrap();
-        let line = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            matches!(output.status.code(), Some(BAD_CONFIG | CANNOT_START)),
-            "{name}={value}: {line}"
-        );
-        assert!(
-            line.lines().count() == 1 && line.contains(word) && !line.contains("hidden-word"),
-            "{name}={value}: {line}"
-        );
+        for arguments in ["run", "check"] {
+            let mut command = here.messenger(&[arguments]);
+            command
+                .env("MESSENGER_HTTP__PRIVATE", "127.0.0.1:9191")
+                .env(name, value);
+            if name == "MESSENGER_AI__PROXY" {
+                command.env("MESSENGER_AI__PROVIDER", "chat_completions");
+            }
+            let line = refuses(command, BAD_CONFIG, &[word]);
+            assert!(!line.contains("hidden-word"), "{name}={value}: {line}");
+        }
+    }
+    assert!(!here.path("data").exists(), "nothing was touched");
+}
+
+/// `check` and `run` name everything that is wrong at once.
+#[test]
+fn every_trouble_has_a_line_of_its_own() {
+    let here = Installation::new();
+    fs::write(here.path("data"), "not a folder").unwrap();
+    for arguments in ["run", "check"] {
+        let mut command = here.messenger(&[arguments]);
+        command
+            .env("MESSENGER_AUTH__SECRET", "short")
+            .env("MESSENGER_AUTH__ACCESS_TTL", "0s")
+            .env("MESSENGER_AUTH__PUBLIC_URL", "nowhere")
+            .env("MESSENGER_LOG_FILTER", "=")
+            .env("MESSENGER_PARTITIONS", "0");
+        let lines = troubles(command, BAD_CONFIG);
+        for word in [
+            "auth.secret",
+            "auth.access_ttl",
+            "auth.public_url",
+            "log_filter",
+            "partitions",
+            "data folder",
+        ] {
+            let named = lines.iter().filter(|line| line.contains(word)).count();
+            assert_eq!(named, 1, "{word}: {lines:?}");
+        }
+        assert_eq!(lines.len(), 6, "{lines:?}");
     }
 }
 
@@ -132,16 +177,20 @@ fn a_busy_port_names_the_address() {
 fn a_file_in_place_of_the_data_folder_is_named() {
     let here = Installation::new();
     fs::write(here.path("data"), "not a folder").unwrap();
-    for arguments in [&["run"][..], &["migrate", "up"]] {
+    for arguments in [&["run"][..], &["check"], &["migrate", "up"]] {
         refuses(
             here.messenger(arguments),
             CANNOT_START,
             &["data folder", "data"],
         );
     }
-    let mut below = here.messenger(&["run"]);
-    below.env("MESSENGER_DATA", "data/deeper");
-    refuses(below, CANNOT_START, &["data/deeper"]);
+    for arguments in ["run", "check"] {
+        for folder in ["data/deeper", "/proc/sys/messenger"] {
+            let mut command = here.messenger(&[arguments]);
+            command.env("MESSENGER_DATA", folder);
+            refuses(command, CANNOT_START, &[folder]);
+        }
+    }
     assert_eq!(
         fs::read_to_string(here.path("data")).unwrap(),
         "not a folder"
@@ -195,5 +244,7 @@ fn a_server_without_a_secret_is_refused() {
         command
     };
     assert!(with(&["migrate", "up"]).output().unwrap().status.success());
-    refuses(with(&["run"]), CANNOT_START, &["auth.secret"]);
+    for command in ["run", "check"] {
+        refuses(with(&[command]), BAD_CONFIG, &["auth.secret"]);
+    }
 }

@@ -1,6 +1,9 @@
 //! Start, logs and stop.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -117,4 +120,69 @@ fn a_request_is_found_in_the_log_by_its_id() {
         lines.iter().any(|line| line.contains("/api/login")),
         "{lines:?}"
     );
+}
+
+/// threat:T13: what people wrote is for the owner of the process alone.
+#[test]
+fn the_data_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let here = Installation::new();
+    let running = here.run_with(&[("MESSENGER_DATA", "deep/data")]);
+    let folder = here.path("deep/data");
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&here.path("deep"))), (0o700, 0o700));
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file) & 0o077, 0, "{}", file.display());
+    }
+    drop(running);
+}
+
+/// row:G12: a stop does not wait for work that nobody waits for any more.
+#[test]
+fn a_hash_whose_caller_is_gone_does_not_hold_up_the_end() {
+    let here = Installation::new();
+    let running = here.run();
+    let body = serde_json::json!({
+        "username": "ann", "email": "ann@example.org", "password": "a-long-enough-password", "cookie": false,
+    });
+    assert_eq!(running.post("/api/register", &body, None).status, 201);
+    assert!(running.stop().0.success());
+    // To check this hash takes half a minute at least.
+    make_hashes_slow(&here.path("data"));
+
+    let running = here.run();
+    let login = serde_json::json!({ "login": "ann", "password": "a-long-enough-password" });
+    let asked = running.begin_post("/api/login", &login);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let has_begun = "auth_password_wait_seconds_count 1";
+    while !running.private_get("/metrics").1.contains(has_begun) {
+        assert!(Instant::now() < deadline, "the hash does not begin");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(asked);
+    let (status, took, log) = running.stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.last().unwrap().contains("stopped"), "{log:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+fn make_hashes_slow(data: &Path) {
+    let url = format!("sqlite:{}", data.display());
+    let change = async {
+        let db = sql::open(&url, "user", &sql::PoolConfig::default())
+            .await
+            .unwrap();
+        let mut tx = db.write_tx().await.unwrap();
+        let sql = "UPDATE account SET password_hash = replace(password_hash, 't=2,', 't=5000,')";
+        assert_eq!(tx.execute(sql, sql::args![]).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        db.close().await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(change);
 }

@@ -9,6 +9,7 @@
 mod embedded;
 mod metrics;
 mod open;
+mod reading;
 mod rules;
 
 pub mod submit;
@@ -16,7 +17,8 @@ pub mod submit;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
-pub use open::{Config, OpenError, open};
+pub use open::{Config, OpenError, check, open};
+pub use reading::{consume, follow};
 pub use submit::Submitter;
 
 use std::{sync::Arc, time::Duration};

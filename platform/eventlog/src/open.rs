@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kit::{Clock, Ids, Spawner};
 
-use crate::{EventLog, embedded};
+use crate::{EventLog, embedded, rules};
 
 /// How much the embedded log holds. Apache Kafka is configured at the broker.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -33,6 +33,17 @@ impl Default for Config {
             retention_age: Duration::from_hours(24),
             retention_bytes: 8 << 30,
         }
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.backlog_bytes < 2 * rules::MAX_VALUE || self.memory_bytes < self.backlog_bytes {
+            return Err(OpenError::Config(
+                "memory_bytes must be at least backlog_bytes, and that at least 2 MiB".to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -70,6 +81,13 @@ pub enum OpenError {
         /// What the system said.
         cause: String,
     },
+}
+
+/// Refuses what can never be opened; gives the file of an embedded log. Nothing is touched.
+pub fn check(url: &str, config: &Config) -> Result<Option<PathBuf>, OpenError> {
+    match parse(url)? {
+        Place::Embedded(path) => config.check().map(|()| Some(path)),
+    }
 }
 
 /// Opens the log that `url` names: `embedded:PATH`, or `kafka://...` in a build that has it.

@@ -14,8 +14,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue, header, request::Parts};
-use hyper::server::conn::http1;
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -24,7 +24,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tower::ServiceExt as _;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::{Call, Code, Fault, Spawner};
 
@@ -83,8 +84,10 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_LIMIT: usize = 256 * 1024;
 /// How many HTTP connections one address may have at once unless the node is told otherwise. Sockets are not among them.
 pub const CONNECTIONS_PER_ADDRESS: u32 = 1000;
-/// How many of those who stood in line when the stop began are still let in.
-const LINE: usize = 128;
+/// How many of those who stood in line when the stop began are still let in: as many as the system keeps there.
+const LINE: usize = 1024;
+/// How long a connection without a request stays open after the stop began: one may be on its way.
+const LINGER: Duration = Duration::from_millis(300);
 /// A client that has not sent the whole head of its first or next request by then is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -96,7 +99,7 @@ pub fn with_ground_rules(router: Router) -> Router {
             let mut response = Fault::invalid("the method is not allowed here")
                 .reason("method_not_allowed")
                 .into_response();
-            *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             response
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -184,8 +187,8 @@ fn label(method: &http::Method) -> &'static str {
     .unwrap_or("other")
 }
 
-/// Accepts and serves until `spawner` is to stop, then lets open requests end. HTTP/1 only: its clock runs from the
-/// first moment of a connection, so a silent one ends.
+/// Accepts and serves until `spawner` is to stop, then closes the door and lets those who are in end. HTTP/1 only: its
+/// clock runs from the first moment of a connection, so a silent one ends.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -202,6 +205,7 @@ pub(crate) async fn serve(
         router,
         crowd,
         spawner,
+        is_closed: CancellationToken::new(),
     };
     let stop = door.spawner.token().clone();
     loop {
@@ -219,12 +223,9 @@ pub(crate) async fn serve(
             }
         }
     }
-    for _ in 0..LINE {
-        let Some(Ok((stream, peer))) = listener.accept().now_or_never() else {
-            return;
-        };
-        door.enter(stream, peer);
-    }
+    door.empty_line(listener);
+    // Only now: whoever is told to come back finds nobody, instead of standing in a line that goes away.
+    door.is_closed.cancel();
 }
 
 /// What every connection of a listener gets.
@@ -233,34 +234,55 @@ struct Door {
     router: Router,
     crowd: Arc<Crowd>,
     spawner: Spawner,
+    /// Nobody comes in any more.
+    is_closed: CancellationToken,
 }
 
 impl Door {
+    /// Lets those in who are connected already and were not accepted yet, and closes the listener. The system is asked,
+    /// since the runtime may not have heard of them.
+    fn empty_line(&self, listener: TcpListener) {
+        let line = listener.into_std().ok();
+        for (stream, peer) in std::iter::from_fn(|| line.as_ref()?.accept().ok()).take(LINE) {
+            let stream = stream.set_nonblocking(true).map(|()| stream);
+            if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                self.enter(stream, peer);
+            }
+        }
+    }
+
     fn enter(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(seat) = self.crowd.seat(peer.ip()) else {
             metrics::counter!("http_connections_refused_total").increment(1);
             return;
         };
         let _ = stream.set_nodelay(true);
-        let service = self.router.clone().map_request(
-            move |mut request: http::Request<hyper::body::Incoming>| {
-                request.extensions_mut().insert(Peer(peer));
-                request.map(axum::body::Body::new)
-            },
-        );
+        let is_closed = self.is_closed.clone();
+        let named = move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request.map(axum::body::Body::new)
+        };
+        // The last answer of a connection says so; one that becomes a socket goes on.
+        let told = move |mut response: Response| {
+            if is_closed.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            response
+        };
+        let service = self.router.clone().map_request(named);
+        let service = ServiceExt::<http::Request<Incoming>>::map_response(service, told);
         let connection = self
             .builder
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .with_upgrades();
-        let stop = self.spawner.token().clone();
+        let is_closed = self.is_closed.clone();
         self.spawner.spawn("http connection", async move {
             let _seat = seat;
             tokio::pin!(connection);
             tokio::select! {
-                // First, so that a request that is there already is not taken for silence.
-                biased;
                 result = connection.as_mut() => drop(result),
-                () = stop.cancelled() => {
+                () = is_closed.cancelled().then(|()| tokio::time::sleep(LINGER)) => {
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.await;
                 }

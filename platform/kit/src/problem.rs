@@ -71,15 +71,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Fault;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        if !kind.is_some_and(|kind| {
-            kind.trim_start()
-                .to_ascii_lowercase()
-                .starts_with("application/json")
-        }) {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default();
+        if !essence.trim().eq_ignore_ascii_case("application/json") {
             return Err(Fault::invalid("the body must be sent as application/json"));
         }
         let body =
@@ -97,13 +92,44 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// Reads JSON as every door does: no U+0000, one document, errors that name the place.
+/// Reads JSON as every door does: no U+0000, one object, errors that name the place and nothing of what was sent.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if holds_nul(body) {
         return Err(Fault::invalid("the character U+0000 is not accepted"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Fault::invalid(format!("the JSON is not as expected: {error}")))
+    // A list would be taken for the fields in the order of their declaration.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Fault::invalid("the JSON must be an object"));
+    }
+    serde_json::from_slice(body).map_err(|_| Fault::invalid(complaint::<T>(body)))
+}
+
+/// What is wrong, in our words: the library's name types of this program. It is read once more for the place, so that
+/// what is as it should be does not pay for it.
+fn complaint<T: DeserializeOwned>(body: &[u8]) -> String {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(error) if error.inner().is_data() => error,
+        _ => return "the JSON cannot be read".to_owned(),
+    };
+    let place = format!("`{}`", error.path()).replace("`.`", "a value");
+    let text = error.inner().to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let (what, expected) = text.split_once(", expected ").unwrap_or((text, text));
+    if let Some(name) = what.strip_prefix("missing field ") {
+        return format!("{name} is missing");
+    }
+    if what.starts_with("unknown ") {
+        return format!("{place} is not known here, only {expected}");
+    }
+    let wanted = match expected {
+        "a string" => "must be a text",
+        "a boolean" => "must be true or false",
+        "i64" => "must be a whole number",
+        _ if expected.contains("UUID") => "must be a UUID",
+        _ => "is not as expected",
+    };
+    format!("{place} {wanted}")
 }
 
 /// Whether a JSON document contains U+0000, raw or escaped.
@@ -152,7 +178,9 @@ extractor!(
 
 #[cfg(test)]
 mod tests {
-    use super::holds_nul;
+    use uuid::Uuid;
+
+    use super::*;
 
     #[test]
     fn only_a_real_nul_is_found() {
@@ -161,5 +189,110 @@ mod tests {
         assert!(!holds_nul(br#"{"a":"\\u0000"}"#));
         assert!(holds_nul(br#"{"a":"\\\u0000"}"#));
         assert!(!holds_nul(br#""\"#));
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only reading it is of interest")]
+    struct Order {
+        dish: String,
+        guests: Option<i64>,
+        table: Option<Uuid>,
+        by: Option<Way>,
+        side: Option<Side>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Way {
+        OnFoot,
+        ByBike,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only reading it is of interest")]
+    struct Side {
+        salad: bool,
+    }
+
+    /// What is wrong is told by the field, in words that name no type of ours and repeat nothing.
+    #[test]
+    fn a_body_that_is_not_as_expected_is_told_in_our_words() {
+        for (body, expected) in [
+            ("", "must be an object"),
+            (r#"["soup", 2, null, null, null]"#, "must be an object"),
+            ("5", "must be an object"),
+            ("{", "cannot be read"),
+            (r#"{"dish":"soup"} x"#, "cannot be read"),
+            ("{}", "`dish` is missing"),
+            (r#"{"dish":[]}"#, "`dish` must be a text"),
+            (
+                r#"{"dish":"soup","dish":"soup"}"#,
+                "a value is not as expected",
+            ),
+            (
+                r#"{"dish":"soup","wine":1}"#,
+                "`wine` is not known here, only one of `dish`, `guests`, `table`, `by`, `side`",
+            ),
+            (
+                r#"{"dish":"soup","guests":"hush"}"#,
+                "`guests` must be a whole number",
+            ),
+            (
+                r#"{"dish":"soup","guests":3.5}"#,
+                "`guests` must be a whole number",
+            ),
+            (
+                r#"{"dish":"soup","table":"hush"}"#,
+                "`table` must be a UUID",
+            ),
+            (r#"{"dish":"soup","table":7}"#, "`table` must be a UUID"),
+            (
+                r#"{"dish":"soup","by":"hush"}"#,
+                "`by` is not known here, only `on_foot` or `by_bike`",
+            ),
+            (r#"{"dish":"soup","side":5}"#, "`side` is not as expected"),
+            (
+                r#"{"dish":"soup","side":{"salad":"hush"}}"#,
+                "`side.salad` must be true or false",
+            ),
+            (r#"{"dish":"soup","side":{}}"#, "`salad` is missing"),
+        ] {
+            let fault = parse_json::<Order>(body.as_bytes()).unwrap_err();
+            let told = fault.public();
+            assert!(told.ends_with(expected), "{body}: {told}");
+            for hidden in ["Order", "Side", "Way", "struct", "enum", "hush", "i64"] {
+                assert!(!told.contains(hidden), "{body}: {told}");
+            }
+        }
+        assert!(parse_json::<Order>(b"\r\n {\"dish\":\"soup\"}\n").is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_json_is_taken_for_json() {
+        let is_taken = async |kind: &str| {
+            let request = Request::builder().header(header::CONTENT_TYPE, kind);
+            let request = request.body(r#"{"dish":"soup"}"#.into()).unwrap();
+            Json::<Order>::from_request(request, &()).await.is_ok()
+        };
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=utf-8",
+            " application/json ",
+        ] {
+            assert!(is_taken(kind).await, "{kind}");
+        }
+        for kind in [
+            "application/jsonx",
+            "application/json-patch+json",
+            "application/problem+json",
+            "text/json",
+            "application/json, text/html",
+            "json",
+            "",
+        ] {
+            assert!(!is_taken(kind).await, "{kind}");
+        }
     }
 }

@@ -16,9 +16,7 @@ const SECONDS: [f64; 16] = [
 /// `filter` is in the syntax of `RUST_LOG`; a wrong one is an error that names it. Later calls in the
 /// same process change nothing.
 pub fn init_logs(filter: &str) -> Result<(), String> {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|error| format!("log filter `{filter}`: {error}"))?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(parse_filter(filter)?);
     let result = if std::io::stdout().is_terminal() {
         registry
             .with(tracing_subscriber::fmt::layer().compact())
@@ -31,6 +29,11 @@ pub fn init_logs(filter: &str) -> Result<(), String> {
     // A second node in the same test process finds the logger already there.
     drop(result);
     Ok(())
+}
+
+/// Reads a filter as [`init_logs`] does; a wrong one is an error that names it.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| format!("log_filter = `{filter}`: {error}"))
 }
 
 /// The registry of the process. The `metrics` facade has one per process, so nodes of one test share it.

@@ -64,8 +64,7 @@ impl Command {
     /// `bad_request` that names what is wrong.
     pub fn content<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         let content = self.content.as_ref().map_or("{}", |content| content.get());
-        serde_json::from_str(content)
-            .map_err(|error| Fault::invalid(format!("`d` is not as expected: {error}")))
+        kit::problem::parse_json(content.as_bytes())
     }
 
     /// The refusal of a command that nobody knows.
@@ -95,6 +94,12 @@ impl Socket {
         fault.report("socket");
         self.send(&err(id, fault));
     }
+
+    /// Sends the error before a close: whatever it is, nothing can be sent again on this connection.
+    pub(crate) fn refuse_last(&self, id: Option<u64>, fault: &Fault) {
+        fault.report("socket");
+        self.send(&error(id, fault, true));
+    }
 }
 
 /// The answer to a command that was done.
@@ -105,10 +110,14 @@ pub fn ok<T: Serialize>(id: u64, content: &T) -> Frame {
 
 /// The answer to a command that was not done.
 pub fn err(id: Option<u64>, fault: &Fault) -> Frame {
+    error(id, fault, !fault.code().is_retryable())
+}
+
+fn error(id: Option<u64>, fault: &Fault, is_fatal: bool) -> Frame {
     let mut body = json!({
         "code": fault.word(),
         "msg": fault.public(),
-        "fatal": !fault.code().is_retryable(),
+        "fatal": is_fatal,
     });
     if let Some(after) = fault.retry_after() {
         body["retry_ms"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));

@@ -5,20 +5,18 @@
 
 use std::{
     future::Future,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{Buf as _, Bytes};
 use tokio::net::TcpStream;
 
 use crate::{
     Frame, Socket,
     frame::{Incoming, Reader},
     hub::Connected,
-    queue::BATCH,
 };
 
 /// What a connection talks about: gets everything the client said, in order, in one turn after another.
@@ -38,13 +36,12 @@ const READ: usize = 8 * 1024;
 const ROUNDS: usize = 8;
 
 pub(crate) struct Driver<D> {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     connected: Connected,
     reader: Reader,
     inbox: Vec<String>,
     inbox_bytes: usize,
     turn: Turn<D>,
-    batch: Vec<Bytes>,
     input: Input,
 }
 
@@ -76,6 +73,8 @@ impl<D: Dialogue> Driver<D> {
     /// `read` is what came together with the upgrade.
     pub(crate) fn new(stream: TcpStream, connected: Connected, dialogue: D, read: &[u8]) -> Self {
         let limit = connected.0.hub().config().message_bytes;
+        let stream = Arc::new(stream);
+        connected.0.attach(&stream);
         let mut driver = Self {
             stream,
             connected,
@@ -83,7 +82,6 @@ impl<D: Dialogue> Driver<D> {
             inbox: Vec::new(),
             inbox_bytes: 0,
             turn: Turn::Idle(Some(Box::new(dialogue))),
-            batch: Vec::new(),
             input: Input::Frames,
         };
         driver.take_in(read);
@@ -105,14 +103,13 @@ impl<D: Dialogue> Driver<D> {
                 return Poll::Ready(());
             };
             let has_turned = self.take_turn(context);
-            let Ok(has_written) = self.write(context) else {
+            if self.write(context).is_err() {
                 return Poll::Ready(());
-            };
+            }
             if self.input == Input::Over && self.socket().is_finished() {
                 return Poll::Ready(());
             }
-            let is_busy = matches!(self.turn, Turn::Busy(_));
-            if !(has_read || has_turned || has_written && is_busy) {
+            if !(has_read || has_turned) {
                 return Poll::Pending;
             }
         }
@@ -218,68 +215,17 @@ impl<D: Dialogue> Driver<D> {
     }
 
     /// Writes until nothing waits or the client takes nothing more.
-    fn write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        let mut has_written = false;
-        loop {
-            if self.batch.is_empty() {
-                self.connected.0.take(&mut self.batch);
-                if self.batch.is_empty() {
-                    self.batch = Vec::new();
-                    return Ok(has_written);
+    fn write(&self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.socket().write()? {
+            match self.stream.poll_write_ready(context) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    self.socket().is_stuck();
+                    break;
                 }
-                self.connected
-                    .0
-                    .hub()
-                    .metrics()
-                    .frames_out
-                    .increment(self.batch.len() as u64);
-            }
-            match self.write_batch() {
-                Ok(written) => {
-                    has_written = true;
-                    self.connected.0.wrote(written);
-                    self.connected.0.hub().metrics().writes.increment(1);
-                    drop_written(&mut self.batch, written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match self.stream.poll_write_ready(context) {
-                        Poll::Ready(ready) => ready?,
-                        Poll::Pending => {
-                            self.connected.0.is_stuck();
-                            return Ok(has_written);
-                        }
-                    }
-                }
-                Err(error) => return Err(error),
             }
         }
-    }
-
-    fn write_batch(&self) -> io::Result<usize> {
-        if let [only] = self.batch.as_slice() {
-            return self.stream.try_write(only);
-        }
-        let mut slices = [IoSlice::new(&[]); BATCH];
-        for (slice, frame) in slices.iter_mut().zip(&self.batch) {
-            *slice = IoSlice::new(frame);
-        }
-        self.stream.try_write_vectored(&slices[..self.batch.len()])
-    }
-}
-
-/// Takes the first `written` bytes out of `batch`.
-fn drop_written(batch: &mut Vec<Bytes>, mut written: usize) {
-    let whole = batch
-        .iter()
-        .take_while(|frame| {
-            let is_whole = frame.len() <= written;
-            written -= if is_whole { frame.len() } else { 0 };
-            is_whole
-        })
-        .count();
-    batch.drain(..whole);
-    if let Some(first) = batch.first_mut() {
-        first.advance(written);
+        Ok(())
     }
 }
 
@@ -297,25 +243,14 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         assert!(
-            size_of::<Driver<Silent>>() <= 256,
+            size_of::<Driver<Silent>>() <= 224,
             "the task: {}",
             size_of::<Driver<Silent>>()
         );
         assert!(
-            size_of::<Socket>() <= 256,
+            size_of::<Socket>() <= 264,
             "the handle: {}",
             size_of::<Socket>()
         );
-    }
-
-    #[test]
-    fn a_partial_write_goes_on_where_it_stopped() {
-        let frames = ["abc", "", "defg", "h"].map(|frame| Bytes::from_static(frame.as_bytes()));
-        for written in 0..=8 {
-            let mut batch = frames.to_vec();
-            drop_written(&mut batch, written);
-            let left: Vec<u8> = batch.concat();
-            assert_eq!(left, &b"abcdefgh"[written..]);
-        }
     }
 }

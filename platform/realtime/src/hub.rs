@@ -231,6 +231,7 @@ impl Drop for Connected {
         let hub = self.0.hub();
         hub.sockets.remove(&self.0.id());
         hub.metrics.connections.decrement(1);
+        self.0.detach();
         // Whoever still holds the handle sends into nothing.
         self.0.close_echo(1001);
     }

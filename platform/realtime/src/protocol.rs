@@ -250,7 +250,7 @@ impl<S: Service> Protocol<S> {
             }
             Err((close, fault)) => {
                 self.hub().metrics().refused(handshake_reason(close));
-                self.socket.refuse(command.id, &fault);
+                self.socket.refuse_last(command.id, &fault);
                 self.close(close);
             }
         }

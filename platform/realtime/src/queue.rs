@@ -49,6 +49,8 @@ pub(crate) struct Queue {
     bytes: usize,
     limit: usize,
     is_closed: bool,
+    /// Somebody waits for room.
+    is_awaited: bool,
 }
 
 /// What a push did.
@@ -67,6 +69,7 @@ impl Queue {
             bytes: 0,
             limit,
             is_closed: false,
+            is_awaited: false,
         }
     }
 
@@ -79,9 +82,10 @@ impl Queue {
         self.is_closed
     }
 
-    /// Whether a stream that is read from the database may go on.
-    pub(crate) fn has_room(&self) -> bool {
-        self.bytes <= self.limit / 4
+    /// Whether a stream that is read from the database may go on. If not, [`Queue::wrote`] will say when.
+    pub(crate) fn is_roomy(&mut self) -> bool {
+        self.is_awaited = !self.is_closed && self.bytes > self.limit / 4;
+        !self.is_awaited
     }
 
     /// Something that may not be dropped.
@@ -172,9 +176,10 @@ impl Queue {
         }
     }
 
-    /// So many bytes of what was taken have been written.
-    pub(crate) fn wrote(&mut self, bytes: usize) {
+    /// So many bytes of what was taken have been written; `true` when there is room now and somebody waits for it.
+    pub(crate) fn wrote(&mut self, bytes: usize) -> bool {
         self.bytes -= bytes;
+        self.is_awaited && self.is_roomy()
     }
 
     fn push_within(&mut self, frame: &Frame, limit: usize) -> Option<Pushed> {

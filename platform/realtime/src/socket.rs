@@ -1,6 +1,7 @@
 //! The handle of one connection: whoever has something for its client puts it here and never waits.
 
 use std::{
+    io,
     net::IpAddr,
     sync::{
         Arc, OnceLock,
@@ -13,12 +14,14 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::{
     Close, Crowded, Frame, Hub,
     pulse::{Pulse, Verdict},
     queue::{Pushed, Queue, Refused},
+    wire::Wire,
 };
 
 /// Whose connection it is, as a checked token says.
@@ -39,6 +42,7 @@ pub struct Socket {
     hub: Arc<Hub>,
     address: IpAddr,
     queue: Mutex<Queue>,
+    wire: Mutex<Wire>,
     driver: AtomicWaker,
     owner: OnceLock<(Uuid, Uuid)>,
     is_poked: AtomicBool,
@@ -68,6 +72,7 @@ impl Socket {
             id,
             address,
             queue: Mutex::new(Queue::new(hub.config().queue_bytes)),
+            wire: Mutex::default(),
             driver: AtomicWaker::new(),
             owner: OnceLock::new(),
             is_poked: AtomicBool::new(false),
@@ -131,9 +136,18 @@ impl Socket {
     /// [`Crowded`] when half of the queue is used: nothing was sent, and the whole stream has to lag. Where there is
     /// no way to catch up, [`Socket::close`] with [`Close::TOO_SLOW`] instead.
     pub fn send_event(&self, frame: &Frame) -> Result<(), Crowded> {
-        let pushed = self.queue.lock().push_event(frame);
-        self.after(pushed.inspect_err(|Crowded| self.hub.metrics().lags.increment(1))?);
+        if self.queue_event(frame)? {
+            self.driver.wake();
+        }
         Ok(())
+    }
+
+    /// Puts an event into the queue; `true` when the caller has to see to it that it is written.
+    pub(crate) fn queue_event(&self, frame: &Frame) -> Result<bool, Crowded> {
+        let pushed = self.queue.lock().push_event(frame);
+        let pushed = pushed.inspect_err(|Crowded| self.hub.metrics().lags.increment(1))?;
+        self.count_dropped(pushed);
+        Ok(pushed.was_idle)
     }
 
     /// Sends something that soon loses its worth and is dropped first. With `replaces`, it takes the
@@ -163,8 +177,7 @@ impl Socket {
     /// connection. Only for the session's own turn, which runs in the task that writes.
     pub async fn room(&self) {
         std::future::poll_fn(|_| {
-            let queue = self.queue.lock();
-            if queue.has_room() || queue.is_closed() {
+            if self.queue.lock().is_roomy() {
                 std::task::Poll::Ready(())
             } else {
                 std::task::Poll::Pending
@@ -202,14 +215,18 @@ impl Socket {
     }
 
     fn after(&self, pushed: Pushed) {
+        self.count_dropped(pushed);
+        if pushed.was_idle {
+            self.driver.wake();
+        }
+    }
+
+    fn count_dropped(&self, pushed: Pushed) {
         if pushed.dropped > 0 {
             self.hub
                 .metrics()
                 .dropped
                 .increment(u64::from(pushed.dropped));
-        }
-        if pushed.was_idle {
-            self.driver.wake();
         }
     }
 }
@@ -279,8 +296,31 @@ impl Socket {
     }
 }
 
-/// What the driver does.
+/// What the driver and bursts do.
 impl Socket {
+    /// The connection begins.
+    pub(crate) fn attach(&self, stream: &Arc<TcpStream>) {
+        self.wire.lock().stream = Some(stream.clone());
+    }
+
+    /// The connection is over, whoever still holds its handle.
+    pub(crate) fn detach(&self) {
+        self.wire.lock().stream = None;
+    }
+
+    /// See [`Wire::write`].
+    pub(crate) fn write(&self) -> io::Result<bool> {
+        self.wire.lock().write(self)
+    }
+
+    /// Writes what waits, unless somebody else does; the driver does what is left.
+    pub(crate) fn flush(&self) {
+        let written = self.wire.try_lock().map(|mut wire| wire.write(self));
+        if !matches!(written, Some(Ok(true))) {
+            self.driver.wake();
+        }
+    }
+
     pub(crate) fn register(&self, waker: &Waker) {
         self.driver.register(waker);
     }
@@ -308,7 +348,9 @@ impl Socket {
     }
 
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.queue.lock().wrote(bytes);
+        if self.queue.lock().wrote(bytes) {
+            self.driver.wake();
+        }
         self.sent.store(self.hub.now(), Relaxed);
         self.blocked.store(0, Relaxed);
     }

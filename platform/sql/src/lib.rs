@@ -13,7 +13,7 @@ pub mod testing;
 mod tx;
 mod value;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 pub use db::Db;
 pub use error::Error;
@@ -92,6 +92,17 @@ impl Default for PoolConfig {
             lock_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+/// Refuses an address that can never be opened; gives the folder that an embedded store needs. Nothing is touched.
+///
+/// # Errors
+/// [`Error::Refused`] in one line for people.
+pub fn check(url: &str) -> Result<Option<PathBuf>, Error> {
+    match Engine::of(url)? {
+        Engine::Postgres => postgres::address(url).map(|_| None),
+        Engine::Sqlite => sqlite::folder(url).map(|folder| Some(folder.into())),
     }
 }
 

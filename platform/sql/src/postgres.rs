@@ -35,12 +35,15 @@ pub(crate) fn application_name(schema: &str) -> String {
     format!("messenger {schema}").chars().take(63).collect()
 }
 
+/// Reads an address.
+pub(crate) fn address(url: &str) -> Result<PgConnectOptions, Error> {
+    PgConnectOptions::from_str(url)
+        .map_err(|error| Error::Refused(format!("the PostgreSQL address cannot be read: {error}")))
+}
+
 impl Server {
     pub(crate) fn new(url: &str, schema: &str, config: &PoolConfig) -> Result<Self, Error> {
-        let bare = PgConnectOptions::from_str(url)
-            .map_err(|error| {
-                Error::Refused(format!("the PostgreSQL address cannot be read: {error}"))
-            })?
+        let bare = address(url)?
             .application_name(&application_name(schema))
             .statement_cache_capacity(STATEMENT_CACHE)
             .options([("search_path", format!("\"{schema}\""))])

@@ -35,12 +35,7 @@ pub(crate) struct File {
 }
 
 pub(crate) async fn open(url: &str, service: &str, config: &PoolConfig) -> Result<Db, Error> {
-    let folder = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    if folder.is_empty() || folder.starts_with(':') {
-        return Err(Error::Refused(
-            "the sql address sqlite: needs a folder, as in sqlite:./data".to_owned(),
-        ));
-    }
+    let folder = folder(url)?;
     let path = Path::new(folder).join(format!("{service}.db"));
     let lock = claim(Path::new(folder), &path)?;
     let refuse = |error: &dyn std::fmt::Display| {
@@ -83,6 +78,17 @@ pub(crate) async fn open(url: &str, service: &str, config: &PoolConfig) -> Resul
         lock: Mutex::new(Some(lock)),
     };
     Ok(Db::new(service, Place::Sqlite(file)))
+}
+
+/// The folder that an address names.
+pub(crate) fn folder(url: &str) -> Result<&str, Error> {
+    let folder = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    if folder.is_empty() || folder.starts_with(':') {
+        return Err(Error::Refused(
+            "the sql address sqlite: needs a folder, as in sqlite:./data".to_owned(),
+        ));
+    }
+    Ok(folder)
 }
 
 fn pool(connections: u32, acquire_timeout: Duration) -> SqlitePoolOptions {

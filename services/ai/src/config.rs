@@ -214,28 +214,35 @@ impl Context {
 }
 
 impl Config {
-    /// Refuses what cannot work, naming the setting.
-    pub fn check(&self) -> Result<(), String> {
-        if self.provider == Dialect::ChatCompletions {
-            chat_completions::endpoint(&self.base_url)
-                .map_err(|error| format!("ai.base_url: {error}"))?;
-            if self.model.trim().is_empty() {
-                return Err("ai.model is empty".to_owned());
-            }
+    /// Refuses what cannot work, naming the settings.
+    ///
+    /// # Errors
+    /// One line for each trouble.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let mut troubles = Vec::new();
+        if self.provider == Dialect::ChatCompletions && self.model.trim().is_empty() {
+            troubles.push("ai.model is empty".to_owned());
+        }
+        if let Err(error) = self.provider() {
+            troubles.push(error.to_string());
         }
         if self.limits.delay_min > self.limits.delay_max {
-            return Err("ai.limits.delay_min is longer than ai.limits.delay_max".to_owned());
+            troubles.push("ai.limits.delay_min is longer than ai.limits.delay_max".to_owned());
         }
         if self.concurrency == 0 || self.context.messages == 0 || self.limits.open_advice == 0 {
-            return Err(
+            troubles.push(
                 "ai.concurrency, ai.context.messages and ai.limits.open_advice must be at least 1"
                     .to_owned(),
             );
         }
         if self.retention < Duration::from_hours(24) {
-            return Err("ai.retention is shorter than a day".to_owned());
+            troubles.push("ai.retention is shorter than a day".to_owned());
         }
-        Ok(())
+        if troubles.is_empty() {
+            Ok(())
+        } else {
+            Err(troubles)
+        }
     }
 
     /// The provider that is configured.
@@ -286,7 +293,7 @@ mod tests {
         assert!(
             wrong
                 .check()
-                .is_err_and(|error| error.contains("ai.base_url"))
+                .is_err_and(|troubles| troubles[0].contains("ai.base_url"))
         );
         let wrong = Config {
             concurrency: 0,
@@ -295,7 +302,7 @@ mod tests {
         assert!(
             wrong
                 .check()
-                .is_err_and(|error| error.contains("ai.concurrency"))
+                .is_err_and(|troubles| troubles[0].contains("ai.concurrency"))
         );
         assert!(serde_json::from_str::<Config>(r#"{"provdier": "demo"}"#).is_err());
         assert_eq!(Config::default().check(), Ok(()));

@@ -109,10 +109,9 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// # Errors
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<AiClient, Fault> {
-    config.check().map_err(Fault::invalid)?;
-    let provider = config
-        .provider()
-        .map_err(|error| Fault::invalid(format!("ai: {error}")))?;
+    let refused = |troubles: Vec<String>| Fault::invalid(troubles.join("; "));
+    config.check().map_err(refused)?;
+    let provider = config.provider().map_err(Fault::internal)?;
     Ok(Arc::new(start(config, deps, provider, node)))
 }
 

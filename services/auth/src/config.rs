@@ -2,9 +2,12 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use axum::http::uri::Authority;
 use cache::Rule;
 use contracts::auth::token::MAX_LIFETIME_S;
 use kit::config::SecretString;
+
+use crate::keys::Sealer;
 
 /// The section `auth`.
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
@@ -56,25 +59,35 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work, naming the setting.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Refuses what cannot work, naming the settings. `has_key_file` says whether the secret may be left to a file.
+    ///
+    /// # Errors
+    /// One line for each trouble.
+    pub fn check(&self, has_key_file: bool) -> Result<(), Vec<String>> {
         let longest = Duration::from_secs(MAX_LIFETIME_S.unsigned_abs());
+        let ten_years = Duration::from_hours(10 * 366 * 24);
+        let mut troubles = Vec::new();
         if !(Duration::from_secs(1)..=longest).contains(&self.access_ttl) {
-            return Err("auth.access_ttl must be between 1s and 24h".to_owned());
+            troubles.push("auth.access_ttl must be between 1s and 24h".to_owned());
         }
         if self.refresh_idle < self.access_ttl || self.refresh_absolute < self.refresh_idle {
-            return Err("auth.access_ttl, auth.refresh_idle and auth.refresh_absolute must rise in this order".to_owned());
+            troubles.push("auth.access_ttl, auth.refresh_idle and auth.refresh_absolute must rise in this order".to_owned());
         }
-        if self.refresh_absolute > Duration::from_hours(10 * 366 * 24) {
-            return Err("auth.refresh_absolute must not be longer than ten years".to_owned());
+        if self.refresh_absolute > ten_years {
+            troubles.push("auth.refresh_absolute must not be longer than ten years".to_owned());
         }
-        if self.host().is_none() {
-            return Err(format!(
-                "auth.public_url: `{}` must begin with http:// or https://",
+        if self.host().is_none_or(|host| !is_authority(host)) {
+            troubles.push(format!(
+                "auth.public_url: `{}` must be http:// or https:// and a host",
                 self.public_url
             ));
         }
-        Ok(())
+        troubles.extend(Sealer::check(self.secret.as_ref(), has_key_file).err());
+        if troubles.is_empty() {
+            Ok(())
+        } else {
+            Err(troubles)
+        }
     }
 
     pub(crate) fn hash_workers(&self) -> usize {
@@ -104,6 +117,11 @@ pub(crate) fn origin_host(origin: &str) -> Option<&str> {
         .or_else(|| origin.strip_prefix("http://"))?;
     let host = rest.split('/').next().unwrap_or_default();
     (!host.is_empty()).then_some(host)
+}
+
+/// Whether a text is a host with or without a port, and nobody's password.
+fn is_authority(host: &str) -> bool {
+    host.parse::<Authority>().is_ok() && !host.contains('@')
 }
 
 /// Milliseconds as the tables count them.

@@ -58,22 +58,29 @@ impl Sealer {
         configured: Option<&SecretString>,
         file: Option<&Path>,
     ) -> Result<Self, StartError> {
-        match (configured, file) {
-            (Some(secret), _) if secret.expose_secret().len() < Self::MIN_SECRET => Err(
-                StartError::Refused("auth.secret must have at least 32 characters".to_owned()),
-            ),
-            (Some(secret), _) => Self::derive(secret.expose_secret().as_bytes()),
-            (None, Some(path)) => {
-                let secret = secret_of(path).map_err(|source| StartError::File {
-                    path: path.display().to_string(),
-                    source,
-                })?;
-                Self::derive(&secret)
+        Self::check(configured, file.is_some()).map_err(StartError::Refused)?;
+        if let Some(secret) = configured {
+            return Self::derive(secret.expose_secret().as_bytes());
+        }
+        let path = file.ok_or(StartError::Key)?;
+        let secret = secret_of(path).map_err(|source| StartError::File {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Self::derive(&secret)
+    }
+
+    /// Refuses a configured secret that cannot work, or the lack of one where no file can stand in.
+    pub(crate) fn check(configured: Option<&SecretString>, has_file: bool) -> Result<(), String> {
+        match configured {
+            Some(secret) if secret.expose_secret().len() < Self::MIN_SECRET => {
+                Err("auth.secret must have at least 32 characters".to_owned())
             }
-            (None, None) => Err(StartError::Refused(
+            None if !has_file => Err(
                 "auth.secret is not set: choose 32 random characters, the same for every process"
                     .to_owned(),
-            )),
+            ),
+            _ => Ok(()),
         }
     }
 

@@ -46,7 +46,9 @@ pub struct Deps {
 /// A setting that cannot work, a secret that does not open the stored key, or a store that does not answer.
 pub async fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<Arc<Auth>, StartError> {
     metrics::describe();
-    config.check().map_err(StartError::Refused)?;
+    config
+        .check(deps.key_file.is_some())
+        .map_err(|troubles| StartError::Refused(troubles.join("; ")))?;
     let sealer = keys::Sealer::open(config.secret.as_ref(), deps.key_file.as_deref())?;
     let store = store::Store::new(deps.db.clone());
     let signer = keys::Signer::load(&store, &sealer, deps.clock.now_ms()).await?;

@@ -118,6 +118,10 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
     node.task("chat outbox", OnFailure::Restart, move || {
         outbox.clone().run(token.clone())
     });
+    let (questions, stop) = (publisher.clone(), node.token());
+    node.task("chat retention", OnFailure::Restart, move || {
+        questions.clone().forget(stop.clone())
+    });
     let checked = store.clone();
     node.ready("chat store", move || {
         let store = checked.clone();

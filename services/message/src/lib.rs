@@ -52,6 +52,17 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Refuses what cannot work, naming the setting.
+    pub fn check(&self) -> Result<(), String> {
+        if (1..=64).contains(&self.persist_workers) {
+            Ok(())
+        } else {
+            Err("message.persist_workers is not within 1..=64".to_owned())
+        }
+    }
+}
+
 /// What this service stands on.
 pub struct Deps {
     /// Its own tables.
@@ -89,11 +100,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// # Errors
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClient, Fault> {
-    if !(1..=64).contains(&config.persist_workers) {
-        return Err(Fault::invalid(
-            "message.persist_workers is not within 1..=64",
-        ));
-    }
+    config.check().map_err(Fault::invalid)?;
     metrics::describe();
     let store = store::Store::new(deps.db);
     let marks = app::publish::Marks::default();

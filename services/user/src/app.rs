@@ -56,7 +56,7 @@ impl Accounts {
 
     /// What cannot be a name belongs to nobody.
     pub(crate) async fn by_username(&self, username: &str) -> Result<Option<Credentials>, Error> {
-        let Ok(username) = Username::parse(username) else {
+        let Ok(username) = Username::sought(username) else {
             return Ok(None);
         };
         Ok(self.store.find(By::Name(username)).await?)

@@ -4,33 +4,15 @@ mod api;
 mod app;
 mod metrics;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use contracts::{auth::Verifier, events::Topics};
 use eventlog::{EventLog, TopicSpec};
 use kit::{Clock, Fault, Ids, Node, OnFailure};
-use realtime::Hub;
-use serde::{Deserialize, Serialize};
+use realtime::{Hub, Listeners};
 
 /// The settings of this service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Limits and times of the sockets.
-    pub sockets: realtime::Config,
-    /// A consumer that does not come back for so long loses its partitions.
-    #[serde(with = "kit::config::duration")]
-    pub session_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            sockets: realtime::Config::default(),
-            session_timeout: Duration::from_secs(6),
-        }
-    }
-}
+pub type Config = realtime::ListenersConfig;
 
 /// What this service stands on.
 pub struct Deps {
@@ -59,7 +41,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     vec![
         spec(&topics.ai_advice_response, partitions),
         spec(&topics.forward_message, partitions),
-        spec(&Topics::dead_letters(app::deliver::GROUP), 1),
+        spec(&Topics::dead_letters(app::GROUP), 1),
     ]
 }
 
@@ -69,63 +51,35 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start(
-        "ws-ai-advice",
-        config.sockets.clone(),
-        deps.clock,
-        deps.ids.as_ref(),
-        node,
-    );
-    let hub = hub.map_err(|error| Fault::invalid(format!("ws-ai-advice.sockets.{error}")))?;
-    let people = Arc::new(app::people::People::default());
-    let stop = node.token();
-    let deliver = app::deliver::Deliver {
-        log: deps.log.clone(),
-        topics: deps.topics.clone(),
+    let (sockets, ids) = (config.sockets.clone(), deps.ids.as_ref());
+    let hub = Hub::start("ws-ai-advice", sockets, deps.clock, ids, node)
+        .map_err(|error| Fault::invalid(format!("ws-ai-advice.sockets.{error}")))?;
+    let (ended, pieces) = (deps.verifier.revocations(), Arc::default());
+    let people = Listeners::new(hub, api::Gate(deps.verifier, Arc::clone(&pieces)));
+    people.close_ended("ws-ai-advice logins", ended, node);
+    let why = "the lanes are not followed";
+    node.ready("ws-ai-advice lanes", people.readiness(why));
+    node.http(axum::Router::new().route("/ws/ai-advice", people.door()));
+    let advice = Arc::new(app::Advice {
+        log: deps.log,
+        cache: deps.cache,
+        topics: deps.topics,
+        people,
+        pieces,
         member: deps.replica,
         session_timeout: config.session_timeout,
-        token: stop.clone(),
-    };
+        stop: node.token(),
+    });
+    let this = advice.clone();
     node.task("ws-ai-advice deliver", OnFailure::Restart, move || {
-        deliver.clone().run()
+        this.clone().deliver()
     });
-    let (this, token, behind) = (people.clone(), stop.clone(), hub.clone());
-    let (log, topics) = (deps.log, deps.topics);
+    let this = advice.clone();
     node.task("ws-ai-advice lanes", OnFailure::Restart, move || {
-        let (this, token, behind) = (this.clone(), token.clone(), behind.clone());
-        let (log, topics) = (log.clone(), topics.clone());
-        async move {
-            this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token)
-                .await
-        }
+        this.clone().follow_lanes()
     });
-    let (this, cache) = (people.clone(), deps.cache);
     node.task("ws-ai-advice pieces", OnFailure::Restart, move || {
-        let (this, cache, token) = (this.clone(), cache.clone(), stop.clone());
-        async move { this.follow_pieces(cache.as_ref(), token).await }
+        advice.clone().follow_pieces()
     });
-    let (this, behind, verifier) = (people.clone(), hub.clone(), deps.verifier.clone());
-    let stop = node.token();
-    node.task("ws-ai-advice logins", OnFailure::Restart, move || {
-        let (this, behind) = (this.clone(), behind.clone());
-        let (verifier, token) = (verifier.clone(), stop.clone());
-        async move { this.close_ended(&behind, &verifier, token).await }
-    });
-    let this = people.clone();
-    node.ready("ws-ai-advice lanes", move || {
-        let is_following = this.is_following();
-        async move {
-            if is_following {
-                Ok(())
-            } else {
-                Err("the lanes are not followed".to_owned())
-            }
-        }
-    });
-    let door = api::socket::Door {
-        people,
-        verifier: deps.verifier,
-    };
-    node.http(axum::Router::new().route("/ws/ai-advice", realtime::door(hub, Arc::new(door))));
     Ok(())
 }

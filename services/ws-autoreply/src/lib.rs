@@ -4,33 +4,15 @@ mod api;
 mod app;
 mod metrics;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use contracts::{auth::Verifier, events::Topics};
 use eventlog::{EventLog, TopicSpec};
 use kit::{Clock, Fault, Ids, Node, OnFailure};
-use realtime::Hub;
-use serde::{Deserialize, Serialize};
+use realtime::{Hub, Listeners};
 
 /// The settings of this service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Limits and times of the sockets.
-    pub sockets: realtime::Config,
-    /// A consumer that does not come back for so long loses its partitions.
-    #[serde(with = "kit::config::duration")]
-    pub session_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            sockets: realtime::Config::default(),
-            session_timeout: Duration::from_secs(6),
-        }
-    }
-}
+pub type Config = realtime::ListenersConfig;
 
 /// What this service stands on.
 pub struct Deps {
@@ -62,57 +44,29 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start(
-        "ws-autoreply",
-        config.sockets.clone(),
-        deps.clock,
-        deps.ids.as_ref(),
-        node,
-    );
-    let hub = hub.map_err(|error| Fault::invalid(format!("ws-autoreply.sockets.{error}")))?;
-    let people = Arc::new(app::people::People::default());
-    let stop = node.token();
-    let tell = app::tell::Tell {
-        log: deps.log.clone(),
-        topics: deps.topics.clone(),
+    let (sockets, ids) = (config.sockets.clone(), deps.ids.as_ref());
+    let hub = Hub::start("ws-autoreply", sockets, deps.clock, ids, node)
+        .map_err(|error| Fault::invalid(format!("ws-autoreply.sockets.{error}")))?;
+    let ended = deps.verifier.revocations();
+    let people = Listeners::new(hub, api::Gate(deps.verifier));
+    people.close_ended("ws-autoreply logins", ended, node);
+    let why = "the lanes are not followed";
+    node.ready("ws-autoreply lanes", people.readiness(why));
+    node.http(axum::Router::new().route("/ws/autoreply", people.door()));
+    let replies = Arc::new(app::Replies {
+        log: deps.log,
+        topics: deps.topics,
+        people,
         member: deps.replica,
         session_timeout: config.session_timeout,
-        token: stop.clone(),
-    };
+        stop: node.token(),
+    });
+    let this = replies.clone();
     node.task("ws-autoreply tell", OnFailure::Restart, move || {
-        tell.clone().run()
+        this.clone().tell()
     });
-    let (this, behind, log, topics) = (people.clone(), hub.clone(), deps.log, deps.topics);
     node.task("ws-autoreply lanes", OnFailure::Restart, move || {
-        let (this, token, behind) = (this.clone(), stop.clone(), behind.clone());
-        let (log, topics) = (log.clone(), topics.clone());
-        async move {
-            this.follow_lanes(log.as_ref(), &topics.forward_message, &behind, token)
-                .await
-        }
+        replies.clone().follow_lanes()
     });
-    let (this, behind, verifier) = (people.clone(), hub.clone(), deps.verifier.clone());
-    let stop = node.token();
-    node.task("ws-autoreply logins", OnFailure::Restart, move || {
-        let (this, behind) = (this.clone(), behind.clone());
-        let (verifier, token) = (verifier.clone(), stop.clone());
-        async move { this.close_ended(&behind, &verifier, token).await }
-    });
-    let this = people.clone();
-    node.ready("ws-autoreply lanes", move || {
-        let is_following = this.is_following();
-        async move {
-            if is_following {
-                Ok(())
-            } else {
-                Err("the lanes are not followed".to_owned())
-            }
-        }
-    });
-    let door = api::socket::Door {
-        people,
-        verifier: deps.verifier,
-    };
-    node.http(axum::Router::new().route("/ws/autoreply", realtime::door(hub, Arc::new(door))));
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::Router;
 use cache::Cache;
-use contracts::{ai::AiClient, auth::Verifier, events::Topics, message::MessageClient};
+use contracts::{SessionId, ai::AiClient, auth::Verifier, events::Topics, message::MessageClient};
 use eventlog::{EventLog, TopicSpec};
 use kit::{Clock, Fault, Ids, Node, OnFailure};
 use realtime::Hub;
@@ -96,16 +96,15 @@ fn start_tasks(gateway: &Arc<app::Gateway>, cache: Arc<dyn Cache>, node: &Node) 
         let (this, token) = (this.clone(), token.clone());
         async move { this.send_hints(token).await }
     });
-    let (this, token) = (gateway.clone(), stop.clone());
+    let this = gateway.clone();
     node.task("ws-gateway people", OnFailure::Restart, move || {
-        let (this, token, cache) = (this.clone(), token.clone(), cache.clone());
+        let (this, token, cache) = (this.clone(), stop.clone(), cache.clone());
         async move { this.people.follow(cache.as_ref(), token).await }
     });
-    let this = gateway.clone();
-    node.task("ws-gateway logins", OnFailure::Restart, move || {
-        let (this, token, ended) = (this.clone(), stop.clone(), this.verifier.revocations());
-        async move { app::logins::close_ended(&this.hub, &this.verifier, ended, token).await }
-    });
+    let (hub, verifier) = (&gateway.hub, gateway.verifier.clone());
+    let ended = verifier.revocations();
+    let is_ended = move |login| verifier.is_revoked(SessionId(login));
+    hub.close_ended("ws-gateway logins", ended, is_ended, node);
     let this = gateway.clone();
     node.ready("ws-gateway forward", move || {
         let is_following = this.is_following();

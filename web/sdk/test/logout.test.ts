@@ -77,6 +77,36 @@ test('a_new_login_takes_the_place_of_a_logout_that_nobody_heard', async () => {
   await expect(page(world).sessions.renew()).resolves.toBeDefined();
 });
 
+test('a_new_login_ends_the_old_one_that_nobody_heard_the_end_of', async () => {
+  for (const isReloaded of [false, true]) {
+    const world = new World();
+    const { sessions } = await signedIn(world);
+    world.server.reachable = false;
+    await sessions.logout();
+    world.server.reachable = true;
+    if (isReloaded) sessions.close();
+    const next = isReloaded ? page(world).sessions : sessions;
+    await next.login(ASK);
+    await world.clock.advance(600_000);
+    expect([[...world.server.ended], world.server.cookie]).toEqual([[1], true]);
+    expect(next.session).not.toBeNull();
+  }
+});
+
+test('an_old_login_is_ended_by_its_token_when_the_server_could_not_before_the_new_one', async () => {
+  const world = new World();
+  const { sessions } = await signedIn(world);
+  world.server.logoutStatus = 503;
+  await sessions.logout();
+  await sessions.login(ASK);
+  world.server.logoutStatus = 204;
+  await world.clock.advance(60_000);
+  expect([[...world.server.ended], world.server.cookie]).toEqual([[1], true]);
+  const told = count(world, 'POST /api/logout');
+  await world.clock.advance(600_000);
+  expect(count(world, 'POST /api/logout')).toBe(told);
+});
+
 test('a_renewal_that_is_under_way_does_not_sign_in_again_after_a_logout', async () => {
   const world = new World();
   const [one, two] = [await signedIn(world), await signedIn(world)];

@@ -174,6 +174,11 @@ export class TestServer {
   apiStatus = 200;
   /** The browser's refresh cookie: whether the login that it stands for lives. */
   cookie = true;
+  /** Logins are counted from 1; the cookie is the newest one's. */
+  login = 1;
+  /** Logins that were told to end. */
+  readonly ended = new Set<number>();
+  readonly #loginOf = new Map<string, number>();
 
   constructor(readonly clock: TestClock) {}
 
@@ -279,14 +284,22 @@ export class TestServer {
     const json = (value: unknown, status = 200) =>
       new Response(JSON.stringify(value), { status, headers: { date: new Date(this.clock.now()).toUTCString() } });
     if (url.pathname === '/api/logout') {
-      if (this.logoutStatus === 204) this.cookie &&= init?.credentials !== 'same-origin';
-      return this.logoutStatus === 204 ? new Response(null, { status: 204 }) : json({}, this.logoutStatus);
+      if (this.logoutStatus !== 204) return json({}, this.logoutStatus);
+      const byToken = this.#loginOf.get(new Headers(init?.headers).get('authorization')?.slice('Bearer '.length) ?? '');
+      if (byToken !== undefined) this.ended.add(byToken);
+      if (init?.credentials === 'same-origin' && this.cookie) this.ended.add(this.login);
+      this.cookie &&= init?.credentials !== 'same-origin';
+      return new Response(null, { status: 204 });
     }
-    if (url.pathname === '/api/login') this.cookie = true;
+    if (url.pathname === '/api/login') {
+      this.cookie = true;
+      this.login += 1;
+    }
     if (url.pathname === '/api/refresh' || url.pathname === '/api/login') {
       const status = this.cookie ? this.refreshStatus : 401;
       if (status !== 200) return json({ status, code: 'unauthorized' }, status);
       this.tokens += 1;
+      this.#loginOf.set(`t${this.tokens}`, this.login);
       const user = { id: ME, username: 'Ann', created_at: '', updated_at: '' };
       const expires_at = new Date(this.clock.now() + this.tokenLifetimeMs).toISOString();
       return json({ user, session: 's', access_token: `t${this.tokens}`, expires_at });

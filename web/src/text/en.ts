@@ -20,7 +20,7 @@ export const en = {
     toSignIn: 'Have an account? Sign in',
     tagline: 'Chats of your own, with an AI that helps only when you ask it to.',
     username: 'Username',
-    usernameHint: '3 to 32 letters, digits, “_”, “-” or “.”',
+    usernameHint: '3 to 32 letters of one alphabet, digits, “_”, “-” or “.”',
     email: 'E-mail',
     password: 'Password',
     passwordHint: 'At least 8 characters',
@@ -35,7 +35,7 @@ export const en = {
     bad_credentials: 'The name or the password is not right.',
     username_taken: 'This name is taken already.',
     email_taken: 'This address is in use already.',
-    username_invalid: 'A name has 3 to 32 letters, digits, “_”, “-” or “.”.',
+    username_invalid: 'A name has 3 to 32 letters of one alphabet, digits, “_”, “-” or “.”.',
     email_invalid: 'This is no e-mail address.',
     password_invalid:
       'Choose another password: at least 8 characters, none that many people use, and not your name or address.',

@@ -53,12 +53,7 @@ impl EmbeddedLog {
         ids: Arc<dyn Ids>,
         spawner: Spawner,
     ) -> Result<Self, OpenError> {
-        if config.backlog_bytes < 2 * rules::MAX_VALUE || config.memory_bytes < config.backlog_bytes
-        {
-            return Err(OpenError::Config(
-                "memory_bytes must be at least backlog_bytes, and that at least 2 MiB".to_owned(),
-            ));
-        }
+        config.check()?;
         metrics::describe();
         let (file, mut connection) = File::open(path).await?;
         let loaded = load(&file, &mut connection)

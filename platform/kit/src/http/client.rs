@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
     sync::Arc,
 };
@@ -122,9 +122,7 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
         .rev()
         .flat_map(|value| {
             let text = value.to_str().unwrap_or("?");
-            text.split(',')
-                .rev()
-                .map(|hop| hop.trim().parse::<IpAddr>().ok())
+            text.split(',').rev().map(|hop| address(hop.trim()))
         });
     for hop in hops {
         if !is_trusted(client) {
@@ -135,6 +133,13 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
         client = hop.to_canonical();
     }
     client
+}
+
+/// The address of a hop; some proxies add the port, and put an IPv6 address in brackets.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse().ok().map(|hop: SocketAddr| hop.ip());
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+    bare.unwrap_or(hop).parse().ok().or_else(with_port)
 }
 
 /// Whom a limit counts: an address, and for IPv6 the network of 64 bits that one customer gets.

@@ -2,7 +2,11 @@ use std::sync::Arc;
 
 use axum::{Router, routing::get};
 use kit::{Node, OnFailure};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{Mutex, Notify, mpsc, oneshot},
+};
 
 use super::{ask, eventually, serve};
 
@@ -54,7 +58,7 @@ async fn tasks_stop_after_the_doors() {
     })
     .await;
     eventually("the door is closed", || async {
-        tokio::net::TcpStream::connect(public).await.is_err()
+        TcpStream::connect(public).await.is_err()
     })
     .await;
     gate.notify_one();
@@ -97,4 +101,70 @@ async fn a_door_that_does_not_close_is_cut_off() {
         begun.elapsed().as_secs(),
         kit::node::BoundNode::DOORS.as_secs()
     );
+}
+
+const QUESTION: &[u8] = b"GET /question HTTP/1.1\r\nHost: here\r\n\r\n";
+
+fn answering() -> Node {
+    let mut node = Node::new();
+    node.http(Router::new().route("/question", get(|| async { "answered" })));
+    node
+}
+
+/// row:G12: whoever stood in line when the door closed is let in and answered. All of this happens in one thread, so the
+/// server has not heard of any of them.
+#[tokio::test]
+async fn those_in_line_are_answered() {
+    use std::io::{Read as _, Write as _};
+    let served = serve(answering()).await;
+    eventually("it answers", || async {
+        let answer = ask(served.public, "GET", "/question").await;
+        answer.ends_with("answered")
+    })
+    .await;
+    let in_line: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(served.public).unwrap();
+            stream.write_all(QUESTION).unwrap();
+            stream
+        })
+        .collect();
+    served.end().await;
+    for mut stream in in_line {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("answered"), "{answer:?}");
+        assert!(answer.contains("connection: close"), "{answer:?}");
+    }
+}
+
+/// row:G12: a connection that is kept open is not closed before its client can hear of it: the next request is answered,
+/// as the last one.
+#[tokio::test]
+async fn a_kept_connection_is_told_that_it_ends() {
+    let served = serve(answering()).await;
+    let mut kept = TcpStream::connect(served.public).await.unwrap();
+    kept.write_all(QUESTION).await.unwrap();
+    let mut answer = [0; 4096];
+    let read = kept.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(!answer.contains("connection: close"), "{answer:?}");
+
+    served.stop.cancel();
+    eventually("the door is closed", || async {
+        TcpStream::connect(served.public).await.is_err()
+    })
+    .await;
+    // Its client hears of the stop a little later than others.
+    for _ in 0..5 {
+        ask(served.private, "GET", "/readyz").await;
+    }
+    kept.write_all(QUESTION).await.unwrap();
+    let mut answer = String::new();
+    kept.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.ends_with("answered") && answer.contains("connection: close"),
+        "{answer:?}"
+    );
+    served.end().await;
 }

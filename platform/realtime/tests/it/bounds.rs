@@ -128,7 +128,7 @@ async fn heartbeats_find_the_dead() {
     assert_eq!(dead.next().await, json!({}));
     assert_eq!(dead.close_code().await, Some(4003));
     let mut alive = in_time("five heartbeats", living).await.unwrap();
-    alive.send(r#"{"id":2,"t":"say","d":"still here"}"#).await;
+    alive.send(r#"{"id":2,"t":"say","d":{"n":1}}"#).await;
     loop {
         match alive.next().await {
             value if value["t"] == "said" => break,
@@ -204,6 +204,12 @@ async fn a_person_has_a_bounded_number_of_connections() {
     let (first, _second) = (door.hello(1).await, door.hello(1).await);
     let mut third = door.connect().await;
     third.say_hello(1).await;
+    let refused = third.next().await;
+    assert_eq!(
+        (&refused["err"]["code"], &refused["err"]["fatal"]),
+        (&"rate_limited".into(), &true.into()),
+        "what comes before a close is not to be repeated"
+    );
     assert_eq!(third.close_code().await, Some(4205));
     let _other = door.hello(2).await;
     drop(first);
@@ -236,7 +242,7 @@ async fn a_flood_is_throttled() {
         "{limited} of 58 with a burst of 30"
     );
     assert_eq!(door.metric("ws_rate_limited_total"), limited);
-    calm.send(r#"{"id":2,"t":"say","d":1}"#).await;
+    calm.send(r#"{"id":2,"t":"say","d":{"n":1}}"#).await;
     assert_eq!(calm.next().await["t"], "said");
 }
 
@@ -260,7 +266,7 @@ async fn malformed_frames_leave_the_connection_alive() {
         );
     }
     client
-        .send("{\"id\":7,\"t\":\"none\"}\n\n{\"id\":8,\"t\":\"say\",\"d\":1}\n{}")
+        .send("{\"id\":7,\"t\":\"none\"}\n\n{\"id\":8,\"t\":\"say\",\"d\":{\"n\":1}}\n{}")
         .await;
     assert_eq!(client.next().await["id"], 7);
     assert_eq!(client.next().await["t"], "said");

@@ -3,21 +3,21 @@
 use realtime::{Config, Frame};
 use serde_json::json;
 
-use crate::support::{Door, eventually};
+use crate::support::{Door, FILLERS, eventually};
 
 /// row:D05, row:D06: a plain client exchanges JSON; two connections of a person are independent.
 #[tokio::test]
 async fn two_connections_of_a_person_both_receive() {
     let door = Door::open("two", Config::default()).await;
     let (mut first, mut second) = (door.hello(1).await, door.hello(1).await);
-    first.send(r#"{"id":2,"t":"say","d":"hi"}"#).await;
-    let said = json!({ "t": "said", "e": 1, "d": "hi" });
+    first.send(r#"{"id":2,"t":"say","d":{"n":1}}"#).await;
+    let said = json!({ "t": "said", "e": 1, "d": { "n": 1 } });
     assert_eq!(first.next().await, said);
     assert_eq!(first.next().await, json!({ "id": 2, "ok": {} }));
     assert_eq!(second.next().await, said);
     drop(first);
-    second.send(r#"{"t":"say","d":"alone"}"#).await;
-    assert_eq!(second.next().await["d"], "alone");
+    second.send(r#"{"t":"say","d":{"n":2}}"#).await;
+    assert_eq!(second.next().await["d"]["n"], 2);
 }
 
 /// Frames that wait together leave in one write, and arrive whole and in order.
@@ -37,6 +37,50 @@ async fn a_burst_leaves_in_few_writes() {
     let writes = door.metric("ws_writes_total") - before;
     assert!(writes <= EVENTS / 8, "{writes} writes for {EVENTS} frames");
     assert_eq!(door.metric("ws_frames_sent_total"), EVENTS + 2);
+}
+
+/// bench:F2: events that come together for many connections cost each of them one write.
+#[tokio::test]
+async fn a_burst_to_many_is_one_write_for_each() {
+    const CLIENTS: u32 = 100;
+    let door = Door::open("many", Config::default()).await;
+    let mut clients = Vec::new();
+    for user in 0..CLIENTS {
+        clients.push(door.hello(user).await);
+    }
+    let before = door.metric("ws_writes_total");
+    let mut burst = door.hub.burst();
+    for n in 0..3 {
+        let frame = realtime::ephemeral("said", &json!({ "n": n }));
+        door.room.each(|socket| {
+            burst.send_event(socket, &frame).expect("there is room");
+        });
+    }
+    drop(burst);
+    for client in &mut clients {
+        for n in 0..3 {
+            assert_eq!(client.next().await["d"]["n"], n);
+        }
+    }
+    assert_eq!(door.metric("ws_writes_total") - before, u64::from(CLIENTS));
+}
+
+/// A session that fills the queue and waits for room goes on when its client has taken enough.
+#[tokio::test]
+async fn a_turn_that_waits_for_room_goes_on() {
+    let door = Door::open("room", Config::default()).await;
+    let mut client = door.hello(1).await;
+    client.send(r#"{"id":2,"t":"fill"}"#).await;
+    let mut fillers = 0;
+    let answer = loop {
+        let frame = client.next().await;
+        if frame["t"] != "filler" {
+            break frame;
+        }
+        fillers += 1;
+    };
+    assert_eq!(answer, json!({ "id": 2, "ok": {} }));
+    assert_eq!(fillers, FILLERS);
 }
 
 /// row:G15: ten connections raise the gauge by ten, and it falls when they close.

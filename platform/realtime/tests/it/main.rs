@@ -5,4 +5,5 @@
 
 mod bounds;
 mod flow;
+mod listening;
 mod support;

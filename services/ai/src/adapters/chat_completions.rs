@@ -64,7 +64,7 @@ impl ChatCompletions {
         if let Some(key) = &settings.api_key {
             let mut value =
                 header::HeaderValue::try_from(format!("Bearer {}", key.expose_secret().trim()))
-                    .map_err(|_| "the API key holds characters that no header can carry")?;
+                    .map_err(|_| "ai.api_key holds characters that no header can carry")?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -80,7 +80,7 @@ impl ChatCompletions {
             http = http.proxy(proxy);
         }
         let http = http.build()?;
-        let url = endpoint(&settings.base_url)?;
+        let url = endpoint(&settings.base_url).map_err(|error| format!("ai.base_url: {error}"))?;
         Ok(Self {
             http,
             url,

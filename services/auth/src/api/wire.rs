@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterBody {
-    /// 3 to 32 letters, digits, `_`, `-` or `.`.
+    /// 3 to 32 letters of one alphabet, digits, `_`, `-` or `.`.
     pub(crate) username: String,
     /// An address.
     pub(crate) email: String,

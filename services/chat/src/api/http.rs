@@ -234,8 +234,8 @@ async fn remove_binding(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for advice. It comes to all devices of the caller and stays readable at `/api/ai/runs`. 429 with the code
-/// `quota` when the AI calls of the day are used up.
+/// Asks for advice. It comes to all devices of the caller and stays readable at `/api/ai/runs`. 409 `conflict` when the key
+/// was used for another question, 429 with the code `quota` when the AI calls of the day are used up.
 #[utoipa::path(post, path = "/api/chats/{id}/advice", tag = "chat", params(("id" = ChatId, Path)),
     request_body = NewAdvice, security(("token" = [])),
     responses((status = 202, body = Asked), (status = "4XX", body = Problem)))]

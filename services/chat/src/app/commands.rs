@@ -126,7 +126,7 @@ impl Commands {
         own.ok_or_else(|| Fault::not_found("binding"))
     }
 
-    /// Asks for advice. The same caller, chat and key again name the same run.
+    /// Asks for advice. The same caller, chat and key again name the same run; with another question they are refused.
     pub(crate) async fn ask(
         &self,
         call: &Call,
@@ -168,12 +168,12 @@ impl Commands {
             version,
             hint,
         };
-        let decided = self
+        let is_new = self
             .store
             .ask(&self.topics, &request, self.clock.now_ms())
             .await?;
         // The sweep publishes it when the log is away now.
-        if let Err(error) = self.publisher.publish(decided.chat).await {
+        if is_new && let Err(error) = self.publisher.publish(chat).await {
             tracing::warn!(%error, "publishing failed; the sweep tries again");
         }
         Ok(run)

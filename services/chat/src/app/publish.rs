@@ -19,6 +19,11 @@ pub(crate) struct Publisher {
     pub(crate) appended: Arc<Mutex<Vec<(ChatId, i64)>>>,
 }
 
+/// For how long it is known which question a key was used for: as long as `ai` keeps its answer.
+const ASKED: Duration = Duration::from_hours(30 * 24);
+/// How often what is older is looked for.
+const FORGETS: Duration = Duration::from_hours(1);
+
 impl Publisher {
     /// How often rows are marked and left-overs looked for.
     const EVERY: Duration = Duration::from_millis(500);
@@ -41,6 +46,20 @@ impl Publisher {
         kit::failpoint!("chat.publish.after");
         self.appended.lock().extend(done);
         Ok(())
+    }
+
+    /// Forgets which questions were asked long ago, until the node stops.
+    pub(crate) async fn forget(self, token: CancellationToken) -> Result<(), BoxError> {
+        let keep_ms = i64::try_from(ASKED.as_millis())?;
+        loop {
+            self.store
+                .forget_asked(self.clock.now_ms() - keep_ms)
+                .await?;
+            let wait = token.run_until_cancelled(tokio::time::sleep(FORGETS));
+            if wait.await.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Marks what the log has flushed and sweeps, until the node stops.

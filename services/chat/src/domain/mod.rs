@@ -5,6 +5,7 @@ use contracts::{
     ai::Why,
     chat::{Binding, BindingMode, BindingState, Chat, Kind},
 };
+use sha2::{Digest as _, Sha256};
 
 /// A chat as it is stored.
 #[derive(Clone, Debug)]
@@ -86,6 +87,18 @@ pub(crate) fn rebind(bound: &Bound, mode: BindingMode) -> Rebind {
 /// The key that makes a private chat unique for its pair.
 pub(crate) fn pair_key(a: UserId, b: UserId) -> String {
     format!("{}:{}", a.min(b), a.max(b))
+}
+
+/// What a request for advice asks for: the first bytes of a digest of the question, if there is one.
+pub(crate) fn intent(question: Option<&str>) -> i64 {
+    let mut digest = Sha256::new();
+    if let Some(question) = question {
+        digest.update([1]);
+        digest.update(question);
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.finalize()[..8]);
+    i64::from_be_bytes(first)
 }
 
 #[cfg(test)]

@@ -324,15 +324,19 @@ impl Store {
         decision.commit(true).await
     }
 
-    /// Asks for advice; the record is published like everything else that was decided.
+    /// Asks for advice; the record is published like everything else that was decided. Says whether it is new: the same
+    /// request again changes nothing.
     pub(crate) async fn ask(
         &self,
         topics: &Topics,
         request: &AdviceRequest,
         now_ms: i64,
-    ) -> Result<Decided, Error> {
+    ) -> Result<bool, Error> {
         let tx = self.db.write_tx().await?;
         let mut decision = Decision::about(tx, request.chat, topics, now_ms).await?;
+        if !super::asked::note(&mut decision.tx, request, now_ms).await? {
+            return Ok(false);
+        }
         let topic = topics.ai_advice_request.clone();
         decision
             .put(
@@ -342,7 +346,7 @@ impl Store {
                 request,
             )
             .await?;
-        decision.commit(true).await
+        decision.commit(true).await.map(|_| true)
     }
 
     /// Takes in what became of threads, and moves the positions of the records in the same transaction.

@@ -1,5 +1,6 @@
 //! Tables of chats. One SQL text for both engines, but for [`crate::dialect`].
 
+mod asked;
 mod decide;
 mod outbox;
 mod read;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use contracts::{ChatId, ThreadId, UserId, chat::Kind};
 use eventlog::Partition;
+use kit::Code;
 use serde::{Serialize, de::DeserializeOwned};
 use sql::{Db, Row, args};
 
@@ -18,7 +20,7 @@ pub(crate) use decide::Decided;
 pub(crate) use read::Whole;
 
 /// The migrations of this service.
-pub const MIGRATIONS: sql::Migrations = sql::migrations!("0001_create_chats");
+pub const MIGRATIONS: sql::Migrations = sql::migrations!("0001_create_chats", "0002_create_asked");
 
 /// The store.
 #[derive(Clone)]
@@ -41,6 +43,9 @@ pub(crate) enum Error {
     /// There is no such thing for this caller.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// The key of a request names another question.
+    #[error("this key was used for another question")]
+    OtherQuestion,
     /// A row does not read as it was written.
     #[error("a stored value cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
@@ -52,6 +57,7 @@ impl From<Error> for kit::Fault {
             Error::Sql(error) => error.into(),
             Error::Fenced => Self::unavailable("the partition has moved"),
             Error::NotFound(what) => Self::not_found(what),
+            Error::OtherQuestion => Self::new(Code::Conflict, error.to_string()),
             Error::Unreadable(_) => Self::internal(error),
         }
     }

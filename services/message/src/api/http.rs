@@ -73,9 +73,9 @@ struct PageQuery {
 struct NewMessage {
     /// Made once per intent; a retry repeats it.
     key: Key,
-    /// 1 to 16384 bytes.
+    /// 1 to 16384 bytes, something to see among them.
     text: String,
-    /// The message it answers.
+    /// The message of this chat that it answers.
     reply_to: Option<MessageId>,
     /// The advice that the text was taken from.
     from_run: Option<RunId>,

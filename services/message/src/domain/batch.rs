@@ -48,7 +48,7 @@ pub(crate) struct Binding {
     pub(crate) state: BindingState,
 }
 
-/// A message that was stored before under the same id.
+/// A message that was stored before: under the id of a send, or one that a send replies to.
 pub(crate) type Known = Message;
 
 /// A row for the event table.
@@ -153,6 +153,10 @@ impl Batch {
         if let Err(fault) = pipeline::check_text(&send.text) {
             return Some(refusal("bad_request", fault.public()));
         }
+        if send.reply_to.is_some_and(|quoted| !self.sees(send, quoted)) {
+            let text = "there is no such message in this chat to reply to";
+            return Some(refusal("not_found", text));
+        }
         let reply = send.ai.as_ref()?;
         let bound = self.bindings.get(&reply.thread).is_some_and(|binding| {
             binding.chat == send.chat
@@ -166,6 +170,17 @@ impl Batch {
         // Guard 8: what the reply answers is no longer the last word.
         (stream.human_o > reply.trigger_o)
             .then(|| refusal("superseded", "a newer message made the reply stale"))
+    }
+
+    /// Whether the sender of `send` may read `message`, and in that very chat.
+    fn sees(&self, send: &Send, message: MessageId) -> bool {
+        let from_o = self
+            .members
+            .get(&(send.chat, send.author))
+            .map_or(i64::MAX, |member| member.from_o);
+        self.known
+            .get(&message)
+            .is_some_and(|known| known.chat == send.chat && known.o >= from_o)
     }
 
     fn store(&mut self, send: &Send, id: MessageId, now_ms: i64, applied: &mut Applied) {

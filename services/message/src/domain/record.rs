@@ -64,6 +64,7 @@ impl Needs {
                     needs
                         .messages
                         .insert(MessageId::derive(send.author, send.key));
+                    needs.messages.extend(send.reply_to);
                 }
                 Parsed::Change(change) => {
                     needs.chats.insert(change.chat);

@@ -80,3 +80,26 @@ async fn one_key_for_many_messages_at_once_stores_one() {
         world.stop().await;
     }
 }
+
+/// row:C19: any UUID is a key; nothing rests on its version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_version_is_as_good() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        for key in [
+            uuid::Uuid::from_u128(0x4d3f_8f6e_2c1a_4b7e_9a54_3f1f_0a2b_5c6d),
+            uuid::Uuid::nil(),
+            uuid::Uuid::max(),
+        ] {
+            let send = contracts::events::Send {
+                key: contracts::Key(key),
+                ..new(chat, user(1), &key.to_string())
+            };
+            let first = world.message.send(&world.call, send.clone()).await.unwrap();
+            let again = world.message.send(&world.call, send).await.unwrap();
+            assert_eq!((first.dup, again.dup, again.msg), (false, true, first.msg));
+            assert_eq!(first.msg.0.get_version_num(), 7);
+        }
+        world.stop().await;
+    }
+}

@@ -5,6 +5,7 @@
 
 mod harness;
 mod keys;
+mod quoting;
 mod stage;
 mod streams;
 mod workers;

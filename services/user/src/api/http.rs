@@ -69,7 +69,7 @@ fn described() -> OpenApiRouter<Door> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeProfile {
-    /// The new name: 3 to 32 letters, digits, `_`, `-` or `.`.
+    /// The new name: 3 to 32 letters of one alphabet, digits, `_`, `-` or `.`.
     username: Option<String>,
 }
 

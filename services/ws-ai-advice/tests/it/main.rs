@@ -1,17 +1,85 @@
 //! Advice on its way to its owner.
 
-#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+use std::sync::Arc;
 
-mod world;
-
+use bytes::Bytes;
+use cache::Cache;
 use contracts::{
-    ChatId, RunId,
+    ChatId, RunId, UserId,
     ai::{Advice, Delta, Run, RunState},
+    auth::{Verifier, testing::Signer},
     chat::BindingMode,
+    events::Topics,
     frames, pipeline,
 };
+use eventlog::{EventLog, Record};
+use kit::{Clock, Node, RandomIds, SystemClock};
+use realtime::testing::{Client, Served};
 use uuid::Uuid;
-use world::{World, user};
+
+const DOOR: &str = "/ws/ai-advice";
+
+/// One node with this door.
+struct World {
+    log: Arc<dyn EventLog>,
+    cache: Arc<dyn Cache>,
+    topics: Arc<Topics>,
+    verifier: Arc<Verifier>,
+    signer: Arc<Signer>,
+    node: Served,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut node = Node::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (clock, ids): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(RandomIds));
+        let url = format!("embedded:{}", folder.path().join("log.db").display());
+        let settings = eventlog::Config::default();
+        let log = eventlog::open(&url, settings, clock.clone(), ids.clone(), node.spawner()).await;
+        let (log, topics) = (log.expect("a log"), Arc::new(Topics::default()));
+        let specs = ws_ai_advice::topics(&topics, 4);
+        log.ensure(&specs).await.expect("topics");
+        let signer = Signer::new();
+        let verifier = Verifier::new(signer.clone(), clock.clone());
+        verifier.start(&node);
+        let cache: Arc<dyn Cache> = Arc::new(cache::Memory::new());
+        let deps = ws_ai_advice::Deps {
+            log: log.clone(),
+            cache: cache.clone(),
+            topics: topics.clone(),
+            verifier: verifier.clone(),
+            clock,
+            ids,
+            replica: "one".into(),
+        };
+        ws_ai_advice::build(&ws_ai_advice::Config::default(), deps, &mut node).expect("it starts");
+        Self {
+            log,
+            cache,
+            topics,
+            verifier,
+            signer,
+            node: Served::start(node).await,
+            _folder: folder,
+        }
+    }
+
+    async fn listen(&self, user: UserId) -> Client {
+        self.node.listen(DOOR, &self.signer.token(user)).await
+    }
+
+    async fn append(&self, topic: &str, key: Bytes, value: Bytes) {
+        let appended = self.log.append(topic, vec![Record { key, value }]).await;
+        appended.expect("an append");
+    }
+}
+
+/// A person with a login of the same number.
+fn user(n: u128) -> UserId {
+    UserId(Uuid::from_u128(n))
+}
 
 fn run(kind: BindingMode) -> Run {
     Run {
@@ -81,7 +149,7 @@ async fn advice_reaches_all_devices_of_its_owner_and_nobody_else() {
 }
 
 /// The keys of everything on the forward topic.
-async fn hints(world: &World) -> Vec<bytes::Bytes> {
+async fn hints(world: &World) -> Vec<Bytes> {
     let mut keys = Vec::new();
     for number in 0..4 {
         let records = world
@@ -148,28 +216,11 @@ async fn only_advice_passes_this_door() {
     }
 }
 
-/// A connection that does not take what is told ends with 4002; its client comes back and reads everything over HTTP.
-#[tokio::test]
-async fn who_does_not_listen_is_closed_and_misses_nothing_unnoticed() {
-    let world = World::new().await;
-    let mut ann = world.listen(user(1)).await;
-    let (topic, lane) = (&world.topics.forward_message, frames::user_key(user(1)));
-    let run = Run {
-        text: Some("long ".repeat(8_000)),
-        ..run(BindingMode::Advice)
-    };
-    let frame = frames::ephemeral(frames::AI_RUN, &run);
-    for _ in 0..400 {
-        world.append(topic, lane.clone(), frame.clone()).await;
-    }
-    assert_eq!(ann.close_code().await, Some(4002));
-}
-
 /// row:D15, guarantee:G15: without a token nobody listens, and an ended login hears no more.
 #[tokio::test]
 async fn the_door_checks_tokens() {
     let world = World::new().await;
-    let mut forged = world.hello("nonsense").await;
+    let mut forged = world.node.hello(DOOR, "nonsense").await;
     assert_eq!(forged.close_code().await, Some(4200));
     let mut phone = world.listen(user(1)).await;
     world.verifier.note_revoked(contracts::SessionId(user(1).0));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use contracts::frames::Lane;
-use eventlog::Error;
+use eventlog::{Delivered, Error};
 use kit::{Backoff, BoxError, CancellationToken};
 use tokio::time::MissedTickBehavior;
 
@@ -47,20 +47,24 @@ impl Gateway {
             };
             backoff = waits();
             metrics::forwarded(records.len());
-            for record in &records {
-                match Lane::parse(&record.key) {
-                    Some(Lane::Chat(chat)) => self.topics.deliver(chat, &record.value),
-                    Some(Lane::User(user)) => {
-                        self.people.deliver(user, &record.value, &self.topics);
-                    }
-                    None => {}
-                }
-            }
+            self.deliver(&records);
             tokio::task::yield_now().await;
         };
         self.is_following.store(false, Release);
         self.hub.restart_all("restart");
         Err(failure.into())
+    }
+
+    /// What was read together is written together.
+    fn deliver(&self, records: &[Delivered]) {
+        let mut burst = self.hub.burst();
+        for record in records {
+            match Lane::parse(&record.key) {
+                Some(Lane::Chat(chat)) => self.topics.deliver(chat, &record.value, &mut burst),
+                Some(Lane::User(user)) => self.people.deliver(user, &record.value, &self.topics),
+                None => {}
+            }
+        }
     }
 
     /// Whether what happens reaches the connections of this process.

@@ -2,7 +2,6 @@
 
 pub(crate) mod event;
 mod forward;
-pub(crate) mod logins;
 pub(crate) mod people;
 pub(crate) mod replay;
 pub(crate) mod sending;

@@ -14,7 +14,7 @@ use contracts::{
     pipeline::{SendResult, Waiter},
 };
 use parking_lot::Mutex;
-use realtime::{Close, Frame, Socket, Watcher};
+use realtime::{Burst, Close, Crowded, Frame, Socket, Watcher};
 use tokio::time::Instant;
 
 use super::{
@@ -127,7 +127,11 @@ impl Seat {
 
     /// Sends the next event; says how the subscription ends, if it ends with it.
     fn send(&self, event: &Event) -> Option<End> {
-        if self.link.socket.send_event(&event.frame).is_err() {
+        self.sent(event, self.link.socket.send_event(&event.frame))
+    }
+
+    fn sent(&self, event: &Event, sent: Result<(), Crowded>) -> Option<End> {
+        if sent.is_err() {
             return Some(End::Lag(event.o - 1));
         }
         (event.kind == Kind::Left(self.link.user)).then_some(End::Left)
@@ -312,7 +316,7 @@ impl Topic {
 
     /// Something has happened: the event to subscribers, a hint to the others whose chat it is. `true`
     /// when a hint has to follow later.
-    pub(crate) fn happened(&mut self, event: &Event, now: Instant) -> bool {
+    pub(crate) fn happened(&mut self, event: &Event, now: Instant, burst: &mut Burst<'_>) -> bool {
         let is_old = event.o <= self.forwarded;
         self.forwarded = self.forwarded.max(event.o);
         self.saw(
@@ -337,7 +341,8 @@ impl Topic {
                 Step::Nothing => {}
                 Step::Send => {
                     sent += 1;
-                    ends.extend(seat.send(event).map(|end| (*id, end)));
+                    let result = burst.send_event(&seat.link.socket, &event.frame);
+                    ends.extend(seat.sent(event, result).map(|end| (*id, end)));
                 }
                 Step::Over => ends.push((*id, End::Gap(Why::Access))),
                 Step::Fetch => {

@@ -13,6 +13,7 @@ use dashmap::{
     mapref::{entry::Entry, one::RefMut},
 };
 use parking_lot::Mutex;
+use realtime::Burst;
 use tokio::time::Instant;
 
 use super::{
@@ -31,7 +32,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     /// Takes a record of a chat in: the answer first, then the event, both to the sender's connection.
-    pub(crate) fn deliver(&self, chat: ChatId, bytes: &[u8]) {
+    pub(crate) fn deliver(&self, chat: ChatId, bytes: &[u8], burst: &mut Burst<'_>) {
         if !self.by_chat.contains_key(&chat) {
             return;
         }
@@ -47,7 +48,7 @@ impl Topics {
             }
             match &news {
                 News::Event(event) => {
-                    if topic.happened(event, Instant::now()) {
+                    if topic.happened(event, Instant::now(), burst) {
                         self.hints.lock().push(chat);
                     }
                 }

@@ -1,34 +1,20 @@
 //! A client that is not ours: tokio-tungstenite and JSON.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use contracts::{ChatId, Key};
-use futures_util::{SinkExt as _, StreamExt as _};
+use realtime::testing;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
-    tungstenite::{Message, protocol::frame::coding::CloseCode},
-};
-
-/// Nothing in these tests takes longer on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
 
 pub(crate) struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: testing::Client,
     /// What came while something else was waited for.
     passed: VecDeque<Value>,
     last_id: u64,
 }
 
 impl Client {
-    pub(crate) fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+    pub(crate) fn new(socket: testing::Client) -> Self {
         Self {
             socket,
             passed: VecDeque::new(),
@@ -37,7 +23,7 @@ impl Client {
     }
 
     pub(crate) async fn text(&mut self, text: impl Into<String>) {
-        self.socket.send(Message::text(text.into())).await.unwrap();
+        self.socket.send(text).await;
     }
 
     /// Sends a command; the id is the answer's.
@@ -59,7 +45,7 @@ impl Client {
             return self.passed.remove(at).unwrap();
         }
         loop {
-            let value = self.read().await;
+            let value = self.socket.next().await;
             if value["id"] == id {
                 return value;
             }
@@ -85,7 +71,7 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Value {
         match self.passed.pop_front() {
             Some(value) => value,
-            None => self.read().await,
+            None => self.socket.next().await,
         }
     }
 
@@ -108,26 +94,8 @@ impl Client {
         positions
     }
 
-    async fn read(&mut self) -> Value {
-        loop {
-            match in_time("a message", self.socket.next()).await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("{other:?} instead of a text"),
-            }
-        }
-    }
-
     /// The code with which the server closes; what it says before does not matter.
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
-        loop {
-            match in_time("the end", self.socket.next()).await {
-                Some(Ok(Message::Close(frame))) => {
-                    return frame.map(|frame| CloseCode::into(frame.code));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return None,
-            }
-        }
+        self.socket.close_code().await
     }
 }

@@ -2,13 +2,11 @@
 
 use contracts::{Key, MessageId};
 use eventlog::EventLog as _;
+use realtime::testing::in_time;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{
-    client::in_time,
-    world::{World, user},
-};
+use crate::world::{World, user};
 
 fn key() -> Key {
     Key(Uuid::now_v7())

@@ -1,9 +1,9 @@
 //! `sub`, resume, gaps, holes, the end of a membership.
 
+use realtime::testing::in_time;
 use serde_json::json;
 
 use crate::{
-    client::in_time,
     streams::pause,
     world::{World, user},
 };

@@ -2,27 +2,20 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use async_trait::async_trait;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use cache::Cache;
 use contracts::{
-    SessionId, UserId,
-    auth::{AuthApi, Caller, PublicKey, Revocation, Verifier},
+    UserId,
+    auth::{Verifier, testing::Signer},
     events::Topics,
 };
-use kit::{Call, Clock, Fault, Node, RandomIds, SystemClock};
+use kit::{Clock, Node, RandomIds, SystemClock};
+use realtime::testing::Served;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use uuid::Uuid;
 
-use crate::{
-    client::{Client, in_time},
-    logs::SwitchedLog,
-    streams::Streams,
-};
+use crate::{client::Client, logs::SwitchedLog, streams::Streams};
 
 pub(crate) struct World {
     pub(crate) streams: Arc<Streams>,
@@ -31,30 +24,9 @@ pub(crate) struct World {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) address: SocketAddr,
-    pair: Arc<Ed25519KeyPair>,
+    node: Served,
+    signer: Arc<Signer>,
     _folder: TempDir,
-    _stop: oneshot::Sender<()>,
-}
-
-struct Keys(Arc<Ed25519KeyPair>);
-
-#[async_trait]
-impl AuthApi for Keys {
-    async fn validate_token(&self, _: &Call, _: &str) -> Result<Caller, Fault> {
-        Err(Fault::invalid("doors check tokens themselves"))
-    }
-
-    async fn public_keys(&self, _: &Call) -> Result<Vec<PublicKey>, Fault> {
-        let x = self.0.public_key().as_ref().try_into().unwrap();
-        Ok(vec![PublicKey {
-            kid: "k1".to_owned(),
-            x,
-        }])
-    }
-
-    async fn revoked_since(&self, _: &Call, _: i64) -> Result<Vec<Revocation>, Fault> {
-        Ok(Vec::new())
-    }
 }
 
 /// A person with a login of the same number.
@@ -85,8 +57,8 @@ impl World {
             .await
             .unwrap();
         let streams = Streams::new(log.inner.clone(), topics.clone());
-        let pair = Arc::new(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
-        let verifier = Verifier::new(Arc::new(Keys(pair.clone())), clock.clone());
+        let signer = Signer::new();
+        let verifier = Verifier::new(signer.clone(), clock.clone());
         verifier.start(&node);
         let cache: Arc<dyn Cache> = Arc::new(cache::Memory::new());
         let deps = ws_gateway::Deps {
@@ -101,54 +73,26 @@ impl World {
         };
         ws_gateway::build(&config, deps, &mut node).unwrap();
         tokio::spawn(streams.clone().pump());
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let health = node.health();
-        let node = node.bind(any, any).await.unwrap();
-        let address = node.public_address().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(node.serve(async {
-            let _ = stopped.await;
-        }));
-        in_time("the node is ready", async {
-            while !health.is_ready().await {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        let node = Served::start(node).await;
         Self {
             streams,
             log,
             cache,
             verifier,
             topics,
-            address,
-            pair,
+            address: node.address(),
+            node,
+            signer,
             _folder: folder,
-            _stop: stop,
         }
     }
 
     pub(crate) fn token(&self, user: UserId) -> String {
-        let now_s = SystemClock.now_ms() / 1000;
-        let header = json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k1" });
-        let claims = json!({
-            "iss": "messenger", "aud": "messenger", "sub": user, "name": "somebody",
-            "sid": SessionId(user.0), "iat": now_s, "exp": now_s + 900, "jti": Uuid::now_v7(),
-        });
-        let input = format!(
-            "{}.{}",
-            BASE64.encode(header.to_string()),
-            BASE64.encode(claims.to_string())
-        );
-        let signature = BASE64.encode(self.pair.sign(input.as_bytes()).as_ref());
-        format!("{input}.{signature}")
+        self.signer.token(user)
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws/v1", self.address))
-            .await
-            .unwrap();
-        Client::new(socket)
+        Client::new(self.node.connect("/ws/v1").await)
     }
 
     /// A client that is ready; also its `welcome`. What was replayed is still to be read.

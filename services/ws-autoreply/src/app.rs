@@ -1,18 +1,19 @@
-//! From the streams of the chats to the hint lane of the person in whose name an AI wrote.
+//! From the streams of the chats to the lane of the person in whose name an AI wrote, and from there to the sockets here.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use contracts::{
     ai::{Run, RunState},
     chat::BindingMode,
     events::Topics,
-    frames::{self, Head},
+    frames::{self, Head, Lane},
     message::Message,
 };
-use eventlog::{Consumer, Delivered, EventLog, Poll, Record, StartAt, Subscription};
+use eventlog::{Delivered, EventLog, Record, StartAt, Subscription};
 use kit::{BoxError, CancellationToken};
+use realtime::Listeners;
 
-use crate::metrics as names;
+use crate::{api::Gate, metrics as names};
 
 /// The consumer group.
 pub(crate) const GROUP: &str = "ws-autoreply";
@@ -21,45 +22,31 @@ const MESSAGE: &[u8] = br#"{"t":"msg.new""#;
 /// What the frame of an AI's message holds; a person's may hold it in its text.
 const LABEL: &[u8] = b"autoreply";
 
-/// The consumer of the streams.
-#[derive(Clone)]
-pub(crate) struct Tell {
+/// What the tasks stand on.
+pub(crate) struct Replies {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) people: Arc<Listeners<Gate>>,
     pub(crate) member: Arc<str>,
     pub(crate) session_timeout: Duration,
-    pub(crate) token: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
-impl Tell {
-    /// Works until the node stops.
-    pub(crate) async fn run(self) -> Result<(), BoxError> {
-        let mut consumer = self
-            .log
-            .subscribe(Subscription {
-                group: GROUP.into(),
-                member: self.member.clone(),
-                topics: vec![self.topics.forward_message.as_str().into()],
-                start: StartAt::Group,
-                session_timeout: self.session_timeout,
-            })
-            .await?;
-        loop {
-            let polled = tokio::select! {
-                polled = consumer.poll(500, Duration::from_secs(1)) => polled?,
-                () = self.token.cancelled() => return Ok(()),
-            };
-            if let Poll::Records(records) = polled {
-                self.hand_over(records, consumer.as_mut()).await?;
-            }
-        }
+impl Replies {
+    /// Puts what was said onto the lanes of those in whose name it stands.
+    pub(crate) async fn tell(self: Arc<Self>) -> Result<(), BoxError> {
+        let subscription = Subscription {
+            group: GROUP.into(),
+            member: self.member.clone(),
+            topics: vec![self.topics.forward_message.as_str().into()],
+            start: StartAt::Group,
+            session_timeout: self.session_timeout,
+        };
+        let take = |records| self.hand_over(records);
+        eventlog::consume(self.log.as_ref(), subscription, 500, &self.stop, take).await
     }
 
-    async fn hand_over(
-        &self,
-        records: Vec<Delivered>,
-        consumer: &mut dyn Consumer,
-    ) -> Result<(), BoxError> {
+    async fn hand_over(&self, records: Vec<Delivered>) -> Result<(), BoxError> {
         let hints: Vec<_> = records
             .iter()
             .filter_map(|record| hint(&record.value))
@@ -69,14 +56,19 @@ impl Tell {
             self.log.append(&self.topics.forward_message, hints).await?;
             self.log.flush().await?;
         }
-        let ends: HashMap<_, _> = records
-            .into_iter()
-            .map(|record| (record.partition, record.offset + 1))
-            .collect();
-        for (partition, next) in ends {
-            consumer.commit(&partition, next).await?;
-        }
         Ok(())
+    }
+
+    /// Tells those who are here what comes along their lanes.
+    pub(crate) async fn follow_lanes(self: Arc<Self>) -> Result<(), BoxError> {
+        let lanes = self.log.tail(&self.topics.forward_message).await?;
+        let tell = |record: Delivered| {
+            if let Some(Lane::User(user)) = Lane::parse(&record.key) {
+                self.people.tell(user.0, &record.value, is_reply);
+            }
+        };
+        let feed = eventlog::follow(lanes, &self.stop, tell);
+        Ok(self.people.while_fed(feed).await?)
     }
 }
 
@@ -105,5 +97,12 @@ fn hint(frame: &[u8]) -> Option<Record> {
     Some(Record {
         key: frames::user_key(message.author),
         value: frames::ephemeral(frames::AI_RUN, &run),
+    })
+}
+
+fn is_reply(frame: &[u8]) -> bool {
+    Head::parse(frame).is_ok_and(|head| {
+        matches!(head.t.as_ref(), frames::AI_RUN | frames::AI_HOLD)
+            && head.run_kind() == Some(BindingMode::Autoreply)
     })
 }

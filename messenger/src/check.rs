@@ -1,0 +1,149 @@
+//! What can be said before anything is opened. `messenger check` and every start ask here, so that the one accepts what
+//! the other does.
+//!
+//! Each part of the program knows its own rules, and applies them again when it is built. What only an open door or an
+//! open file can tell - a busy port, a database that does not answer, a foreign file - is not found here.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::{
+    config::{Config, Http},
+    topology::Topology,
+};
+
+/// What is wrong with the settings: one line for each trouble.
+pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
+    let mut troubles = topology.check(config).err().unwrap_or_default();
+    let sql = sql::check(&config.sql);
+    let has_key_file = !matches!(sql, Ok(None));
+    let sockets = [
+        ("ws-gateway", &config.ws_gateway),
+        ("ws-ai-advice.sockets", &config.ws_ai_advice.sockets),
+        ("ws-autoreply.sockets", &config.ws_autoreply.sockets),
+    ];
+    troubles.extend(same_port(&config.http));
+    troubles.extend(kit::telemetry::parse_filter(&config.log_filter).err());
+    troubles.extend(said(eventlog::check(&config.log, &config.embedded_log)));
+    troubles.extend(said(sql));
+    troubles.extend(said(cache::open(&config.cache)));
+    troubles.extend(config.auth.check(has_key_file).err().unwrap_or_default());
+    troubles.extend(config.message.check().err());
+    troubles.extend(config.ai.check().err().unwrap_or_default());
+    for (section, sockets) in sockets {
+        let wrong = sockets.check().err();
+        troubles.extend(wrong.map(|wrong| format!("{section}.{wrong}")));
+    }
+    troubles
+}
+
+fn said<T, E: ToString>(result: Result<T, E>) -> Option<String> {
+    result.err().map(|error| error.to_string())
+}
+
+/// Two listeners cannot have one port of one address.
+fn same_port(http: &Http) -> Option<String> {
+    let (public, private) = (http.public, http.private);
+    let is_same = public.port() == private.port() && public.port() != 0;
+    (is_same && (covers(public, private) || covers(private, public)))
+        .then(|| format!("http.public = {public} and http.private = {private} need the same port"))
+}
+
+/// Whether a listener at `wide` takes what comes to the address of `other`.
+fn covers(wide: SocketAddr, other: SocketAddr) -> bool {
+    match (wide.ip(), other.ip()) {
+        (IpAddr::V6(wide), _) if wide.is_unspecified() => true,
+        (IpAddr::V4(wide), IpAddr::V4(_)) if wide.is_unspecified() => true,
+        (wide, other) => wide == other,
+    }
+}
+
+/// What is wrong with the folders that embedded engines and keys need: one line for each of them. Nothing is made.
+pub(crate) fn folders(config: &Config) -> Vec<String> {
+    let log = eventlog::check(&config.log, &config.embedded_log);
+    let log = log.ok().flatten();
+    let log = log.and_then(|file| file.parent().map(Path::to_owned));
+    let mut folders = vec![config.data.clone()];
+    folders.extend(sql::check(&config.sql).ok().flatten());
+    folders.extend(log);
+    folders.sort();
+    folders.dedup();
+    let trouble = |folder: PathBuf| {
+        let error = usable(&folder).err()?;
+        Some(format!("data folder {}: {error}", folder.display()))
+    };
+    folders.into_iter().filter_map(trouble).collect()
+}
+
+/// Whether `folder` is one that can be written to, or can be made.
+fn usable(folder: &Path) -> io::Result<()> {
+    let mut nearest = folder;
+    loop {
+        if nearest.as_os_str().is_empty() {
+            nearest = Path::new(".");
+        }
+        match nearest.metadata() {
+            Ok(metadata) if !metadata.is_dir() => return Err(ErrorKind::NotADirectory.into()),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                nearest = nearest.parent().ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(accessat(CWD, nearest, wanted, AtFlags::EACCESS)?)
+}
+
+/// Makes the data folder for its owner alone: what people wrote stands in it.
+///
+/// # Errors
+/// The folder and what the system says.
+pub(crate) fn make_data_folder(config: &Config) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data)
+        .with_context(|| format!("data folder {}", config.data.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Addresses that share a port are refused only where the system would refuse them.
+    #[test]
+    fn two_listeners_on_one_port_are_found() {
+        let found = |public: &str, private: &str| {
+            let http = Http {
+                public: public.parse().unwrap(),
+                private: private.parse().unwrap(),
+                ..Http::default()
+            };
+            same_port(&http).is_some()
+        };
+        for (public, private) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("127.0.0.1:8080", "0.0.0.0:8080"),
+            ("[::]:8080", "127.0.0.1:8080"),
+        ] {
+            assert!(found(public, private), "{public} {private}");
+        }
+        for (public, private) in [
+            ("127.0.0.1:8080", "127.0.0.1:9090"),
+            ("127.0.0.1:8080", "127.0.0.2:8080"),
+            ("0.0.0.0:8080", "[::1]:8080"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            assert!(!found(public, private), "{public} {private}");
+        }
+    }
+}

@@ -1,3 +1,0 @@
-//! The way in: the socket.
-
-pub(crate) mod socket;
