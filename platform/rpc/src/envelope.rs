@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use kit::Call;
-use tonic::{Request, metadata::MetadataMap};
+use tonic::Request;
 
 const REQUEST_ID: &str = "x-request-id";
 const TIMEOUT: &str = "grpc-timeout";
@@ -19,18 +20,18 @@ pub(crate) fn request<T>(call: &Call, message: T) -> Request<T> {
 }
 
 /// The call that a request belongs to, with no more time than a call has by default.
-pub(crate) fn call(metadata: &MetadataMap) -> Call {
-    let id = metadata
+pub(crate) fn call(headers: &HeaderMap) -> Call {
+    let id = headers
         .get(REQUEST_ID)
         .and_then(|id| id.to_str().ok())
         .unwrap_or("-");
-    let timeout = timeout(metadata).unwrap_or(Call::DEFAULT_TIMEOUT);
+    let timeout = timeout(headers).unwrap_or(Call::DEFAULT_TIMEOUT);
     Call::new(id, timeout.min(Call::DEFAULT_TIMEOUT))
 }
 
 /// `grpc-timeout` as the gRPC protocol writes it: at most eight digits and a unit.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get(TIMEOUT)?.to_str().ok()?;
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     Some(match unit {
@@ -46,12 +47,14 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn the_envelope_survives_the_wire() {
         let sent = Call::new("request-1", Duration::from_millis(1500));
-        let received = call(request(&sent, ()).metadata());
+        let received = call(request(&sent, ()).metadata().as_ref());
         assert_eq!(received.request_id(), "request-1");
         let lost = sent.remaining().abs_diff(received.remaining());
         assert!(lost < Duration::from_millis(100), "{lost:?}");
@@ -67,14 +70,14 @@ mod tests {
             ("-1S", false),
             ("1é", false),
         ] {
-            let mut metadata = MetadataMap::new();
-            if let Ok(value) = text.parse() {
-                metadata.insert(TIMEOUT, value);
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(TIMEOUT, value);
             }
-            assert_eq!(timeout(&metadata).is_some(), is_read, "{text}");
+            assert_eq!(timeout(&headers).is_some(), is_read, "{text}");
         }
         let mut endless = Request::new(());
         endless.set_timeout(Duration::from_hours(1));
-        assert!(call(endless.metadata()).remaining() <= Call::DEFAULT_TIMEOUT);
+        assert!(call(endless.metadata().as_ref()).remaining() <= Call::DEFAULT_TIMEOUT);
     }
 }

@@ -29,8 +29,6 @@ pub(crate) fn fault(status: Status) -> Fault {
         (tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Unavailable, None) => {
             Fault::unavailable(status)
         }
-        // Nothing else of what either end makes of itself has this code.
-        (tonic::Code::OutOfRange, None) => Fault::new(Code::TooLarge, status.message()),
         _ if is_unsent(&status) => Fault::unavailable(status),
         _ => status.into(),
     }

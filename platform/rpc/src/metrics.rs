@@ -26,3 +26,13 @@ pub(crate) fn called<T>(
 pub(crate) fn retried(service: &'static str, method: &'static str) {
     metrics::counter!("rpc_retries_total", "service" => service, "method" => method).increment(1);
 }
+
+/// Counts what was not let in, by `reason`: `credential`, `connections`, `silence`, `accept`.
+pub(crate) fn refused(reason: &'static str) {
+    metrics::counter!("rpc_refused_total", "reason" => reason).increment(1);
+}
+
+/// Counts methods that panicked.
+pub(crate) fn panicked() {
+    metrics::counter!("rpc_panics_total").increment(1);
+}

@@ -13,11 +13,12 @@ use crate::{
 };
 
 /// The longest waits before the second, third, ... try; each wait is between its half and its whole. Together they
-/// last 375 ms at least, so a service that is away for 300 ms is not missed, and 750 ms at most.
-const WAITS: [Duration; 4] = [
+/// last 575 ms at least, so a service that is away for 300 ms and slow to begin is not missed, and 1150 ms at most.
+const WAITS: [Duration; 5] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
+    Duration::from_millis(400),
     Duration::from_millis(400),
 ];
 
@@ -167,9 +168,9 @@ mod tests {
             Err::<Response<()>, _>(Status::unknown("transport error"))
         };
         let fault = remote.read(&call, "ask", (), ask).await.unwrap_err();
-        assert_eq!((fault.code(), tries.load(SeqCst)), (Code::Unavailable, 5));
-        let fault = remote.write(&call, "ask", (), ask).await.unwrap_err();
         assert_eq!((fault.code(), tries.load(SeqCst)), (Code::Unavailable, 6));
+        let fault = remote.write(&call, "ask", (), ask).await.unwrap_err();
+        assert_eq!((fault.code(), tries.load(SeqCst)), (Code::Unavailable, 7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +183,7 @@ mod tests {
             Err::<Response<()>, _>(Status::from_error(Box::new(refused)))
         };
         let fault = remote.write(&call, "ask", (), ask).await.unwrap_err();
-        assert_eq!((fault.code(), tries.load(SeqCst)), (Code::Unavailable, 5));
+        assert_eq!((fault.code(), tries.load(SeqCst)), (Code::Unavailable, 6));
     }
 
     #[tokio::test(start_paused = true)]

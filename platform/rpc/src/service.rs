@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future};
 
-use axum::response::IntoResponse;
+use axum::{Router, response::IntoResponse};
 use kit::{Call, Fault};
 use tonic::{Request, Response, Status, body::Body, server::NamedService, service::Routes};
 
@@ -18,7 +18,9 @@ where
     F: Future<Output = Result<T, Fault>>,
     P: From<T>,
 {
-    let call = envelope::call(request.metadata());
+    // The time counts from the moment the request came, not from when its message was read.
+    let arrived = request.extensions().get::<Call>().cloned();
+    let call = arrived.unwrap_or_else(|| envelope::call(request.metadata().as_ref()));
     match call.run(work(call.clone(), request.into_inner())).await {
         Ok(message) => Ok(Response::new(message.into())),
         Err(fault) => {
@@ -32,7 +34,7 @@ where
 #[derive(Clone, Debug)]
 pub struct Service {
     name: &'static str,
-    routes: Routes,
+    router: Router,
 }
 
 impl Service {
@@ -50,7 +52,7 @@ impl Service {
     {
         Self {
             name: S::NAME,
-            routes: Routes::new(server),
+            router: Routes::new(server).into_axum_router().reset_fallback(),
         }
     }
 
@@ -59,8 +61,13 @@ impl Service {
         self.name
     }
 
-    /// The service without what [a process puts around it](crate): for tests that bring a server of their own.
+    /// The service without anything that [`Server`](crate::Server) puts around it: for tests that bring a server of
+    /// their own.
     pub fn into_routes(self) -> Routes {
-        self.routes
+        self.router.into()
+    }
+
+    pub(crate) fn into_router(self) -> Router {
+        self.router
     }
 }
