@@ -7,6 +7,8 @@
 //! Start reading at [`EventLog`], then `submit`, which sends a record and waits for its answer.
 
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod metrics;
 mod open;
 mod rules;
@@ -16,7 +18,7 @@ pub mod submit;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
-pub use open::{Config, OpenError, open};
+pub use open::{Config, KafkaConfig, OpenError, open};
 pub use submit::Submitter;
 
 use std::{sync::Arc, time::Duration};
