@@ -14,8 +14,6 @@ pub mod message;
 pub mod pipeline;
 pub mod user;
 
-mod wire;
-
 /// What `make proto` writes from `proto/`: for those who speak gRPC without our ports.
 #[expect(missing_docs, clippy::allow_attributes, clippy::pedantic, reason = "generated")]
 #[rustfmt::skip]

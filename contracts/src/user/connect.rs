@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::{Call, Code, Fault};
-use tonic::transport::Channel;
+use kit::{Call, Fault};
+use rpc::{Channel, Remote, optional};
 
 use super::{Credentials, NewUser, ProfileChange, PublicUser, User, UserApi, UserClient};
 use crate::{
@@ -12,33 +12,22 @@ use crate::{
     r#gen::user::{
         self as proto, get_credentials_request::By, user_service_client::UserServiceClient,
     },
-    wire::{self, Remote},
 };
 
 /// The contract as a service elsewhere offers it.
-pub fn connect(channel: Channel) -> UserClient {
-    Arc::new(Connected {
-        client: UserServiceClient::new(channel),
-        remote: Remote::new("user"),
-    })
+pub fn connect(channel: impl Into<Channel>) -> UserClient {
+    let client = UserServiceClient::new(channel.into());
+    Arc::new(Connected(Remote::new("user", client)))
 }
 
-struct Connected {
-    client: UserServiceClient<Channel>,
-    remote: Remote,
-}
+struct Connected(Remote<UserServiceClient<Channel>>);
 
-/// One read: the method, the call and the message, which is sent again when no answer came.
-macro_rules! read {
-    ($self:ident, $method:ident, $call:ident, $message:expr) => {{
-        let message = $message;
-        let ask = || {
-            let (mut client, request) =
-                ($self.client.clone(), wire::request($call, message.clone()));
-            async move { client.$method(request).await }
-        };
-        $self.remote.read($call, ask).await
-    }};
+impl Connected {
+    async fn credentials_by(&self, call: &Call, by: By) -> Result<Option<Credentials>, Fault> {
+        let message = proto::GetCredentialsRequest { by: Some(by) };
+        let found = rpc::read!(self.0, call, get_credentials, message).await;
+        optional(found)?.map(TryInto::try_into).transpose()
+    }
 }
 
 #[async_trait]
@@ -49,69 +38,45 @@ impl UserApi for Connected {
             email,
             password_hash,
         } = user;
-        let request = wire::request(
-            call,
-            proto::CreateUserRequest {
-                username,
-                email,
-                password_hash,
-            },
-        );
-        let mut client = self.client.clone();
-        self.remote
-            .write(call, || async move { client.create_user(request).await })
+        let message = proto::CreateUserRequest {
+            username,
+            email,
+            password_hash,
+        };
+        rpc::write!(self.0, call, create_user, message)
             .await?
             .try_into()
     }
 
     async fn by_id(&self, call: &Call, id: UserId) -> Result<Option<User>, Fault> {
-        optional(read!(
-            self,
-            get_user_by_id,
-            call,
-            proto::GetUserByIdRequest { id: id.to_string() }
-        ))
+        let message = proto::GetUserByIdRequest { id: id.to_string() };
+        let found = rpc::read!(self.0, call, get_user_by_id, message).await;
+        optional(found)?.map(TryInto::try_into).transpose()
     }
 
     async fn by_ids(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<PublicUser>, Fault> {
-        let ids: Vec<_> = ids.iter().map(UserId::to_string).collect();
-        let response = read!(
-            self,
-            get_users,
-            call,
-            proto::GetUsersRequest { ids: ids.clone() }
-        )?;
-        response.users.into_iter().map(TryInto::try_into).collect()
+        let ids = ids.iter().map(UserId::to_string).collect();
+        let message = proto::GetUsersRequest { ids };
+        let found = rpc::read!(self.0, call, get_users, message).await?;
+        found.users.into_iter().map(TryInto::try_into).collect()
     }
 
     async fn by_username(&self, call: &Call, username: &str) -> Result<Option<User>, Fault> {
         let username = username.to_owned();
-        optional(read!(
-            self,
-            get_user_by_username,
-            call,
-            proto::GetUserByUsernameRequest { username }
-        ))
+        let message = proto::GetUserByUsernameRequest { username };
+        let found = rpc::read!(self.0, call, get_user_by_username, message).await;
+        optional(found)?.map(TryInto::try_into).transpose()
     }
 
     async fn by_email(&self, call: &Call, email: &str) -> Result<Option<User>, Fault> {
         let email = email.to_owned();
-        optional(read!(
-            self,
-            get_user_by_email,
-            call,
-            proto::GetUserByEmailRequest { email }
-        ))
+        let message = proto::GetUserByEmailRequest { email };
+        let found = rpc::read!(self.0, call, get_user_by_email, message).await;
+        optional(found)?.map(TryInto::try_into).transpose()
     }
 
     async fn credentials(&self, call: &Call, login: &str) -> Result<Option<Credentials>, Fault> {
-        let by = Some(By::Login(login.to_owned()));
-        optional(read!(
-            self,
-            get_credentials,
-            call,
-            proto::GetCredentialsRequest { by }
-        ))
+        self.credentials_by(call, By::Login(login.to_owned())).await
     }
 
     async fn credentials_by_id(
@@ -119,13 +84,7 @@ impl UserApi for Connected {
         call: &Call,
         id: UserId,
     ) -> Result<Option<Credentials>, Fault> {
-        let by = Some(By::Id(id.to_string()));
-        optional(read!(
-            self,
-            get_credentials,
-            call,
-            proto::GetCredentialsRequest { by }
-        ))
+        self.credentials_by(call, By::Id(id.to_string())).await
     }
 
     async fn update(&self, call: &Call, id: UserId, change: ProfileChange) -> Result<User, Fault> {
@@ -140,20 +99,9 @@ impl UserApi for Connected {
             email,
             password_hash,
         };
-        let (request, mut client) = (wire::request(call, message), self.client.clone());
-        self.remote
-            .write(call, || async move { client.update_user(request).await })
+        rpc::write!(self.0, call, update_user, message)
             .await?
             .try_into()
-    }
-}
-
-/// What is not there is an answer, not a fault.
-fn optional<P, T: TryFrom<P, Error = Fault>>(answer: Result<P, Fault>) -> Result<Option<T>, Fault> {
-    match answer {
-        Ok(found) => found.try_into().map(Some),
-        Err(fault) if fault.is(Code::NotFound) => Ok(None),
-        Err(fault) => Err(fault),
     }
 }
 

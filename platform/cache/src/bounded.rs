@@ -72,11 +72,13 @@ impl<V> Bounded<V> {
         );
     }
 
-    pub(crate) fn remove(&mut self, key: &str) {
-        self.old.remove(key);
+    /// Takes an entry out; its time may be over.
+    pub(crate) fn remove(&mut self, key: &str) -> Option<V> {
         if let Some(slot) = self.young.remove(key) {
             self.young_bytes -= slot.bytes;
+            return Some(slot.value);
         }
+        self.old.remove(key).map(|slot| slot.value)
     }
 
     fn place(&mut self, key: String, slot: Slot<V>) {

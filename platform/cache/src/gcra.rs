@@ -6,6 +6,16 @@ use tokio::time::Instant;
 
 use crate::{Decision, Rule};
 
+/// Longer than anybody waits, and short enough to be added to any moment.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+
+/// The time in which a token comes back, and the time in which an empty bucket becomes full.
+pub(crate) fn shape(rule: Rule) -> (Duration, Duration) {
+    let interval = (rule.per / rule.count.max(1)).min(LONGEST);
+    let capacity = interval.saturating_mul(rule.burst.max(1)).min(LONGEST);
+    (interval, capacity)
+}
+
 /// Decides at `now` for a bucket that will be full again at `full_at` (never used: `None`); when a token was taken, the
 /// second answer is the new moment.
 pub(crate) fn take(
@@ -13,10 +23,10 @@ pub(crate) fn take(
     now: Instant,
     rule: Rule,
 ) -> (Decision, Option<Instant>) {
-    let interval = rule.per / rule.count.max(1);
-    let capacity = interval.saturating_mul(rule.burst.max(1));
+    let (interval, capacity) = shape(rule);
+    // A bucket cannot lack more than it holds, whatever the clock or a former rule say.
     let missing = full_at.map_or(Duration::ZERO, |full_at| {
-        full_at.saturating_duration_since(now)
+        full_at.saturating_duration_since(now).min(capacity)
     });
     let missing_after = missing.saturating_add(interval);
     match missing_after.checked_sub(capacity) {
@@ -82,6 +92,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_was_used_by_a_wider_rule_lacks_no_more_than_it_holds() {
+        let mut bucket = Bucket(None, Instant::now());
+        let hourly = Rule {
+            per: Duration::from_hours(1),
+            count: 1,
+            burst: 1,
+        };
+        assert_eq!(bucket.take(hourly), Decision::Allowed);
+        assert_eq!(
+            bucket.take(Rule::per_minute(2)),
+            Decision::Denied {
+                retry_after: Duration::from_secs(30)
+            }
+        );
+    }
+
+    #[test]
     fn extreme_rules_neither_panic_nor_lock_out() {
         for rule in [
             Rule {
@@ -98,6 +125,11 @@ mod tests {
                 per: Duration::from_hours(24 * 365),
                 count: 1,
                 burst: u32::MAX,
+            },
+            Rule {
+                per: Duration::MAX,
+                count: 1,
+                burst: 1,
             },
         ] {
             assert_eq!(Bucket(None, Instant::now()).take(rule), Decision::Allowed);

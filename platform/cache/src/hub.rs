@@ -1,4 +1,4 @@
-//! Publish and subscribe inside one process.
+//! Publish and subscribe inside one process. What comes from a server is handed on by the same hub.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -81,6 +81,11 @@ impl Hub {
         }
     }
 
+    /// Whether anybody listens to `channel`.
+    pub(crate) fn has(&self, channel: &str) -> bool {
+        self.channels.read().contains_key(channel)
+    }
+
     pub(crate) fn subscriber(self: &Arc<Self>) -> Listener {
         let queue = Queue {
             channels: Mutex::new(Some(HashSet::new())),
@@ -107,14 +112,15 @@ impl Hub {
     }
 }
 
-struct Subscription {
+/// A subscriber's place in the hub.
+pub(crate) struct Subscription {
     hub: Arc<Hub>,
     queue: Arc<Queue>,
 }
 
-#[async_trait]
-impl Channels for Subscription {
-    async fn add(&self, channel: &str) -> Result<(), Error> {
+impl Subscription {
+    /// Adds a channel, unless the subscriber is gone.
+    pub(crate) fn join(&self, channel: &str) {
         let mut channels = self.hub.channels.write();
         let name = channels
             .get_key_value(channel)
@@ -128,10 +134,10 @@ impl Channels for Subscription {
         {
             channels.entry(name).or_default().push(self.queue.clone());
         }
-        Ok(())
     }
 
-    async fn remove(&self, channel: &str) -> Result<(), Error> {
+    /// Removes a channel.
+    pub(crate) fn leave(&self, channel: &str) {
         let mut channels = self.hub.channels.write();
         if self
             .queue
@@ -142,12 +148,40 @@ impl Channels for Subscription {
         {
             Hub::leave(&mut channels, channel, &self.queue);
         }
+    }
+
+    /// Removes all channels for good; the answer is which they were.
+    pub(crate) fn close(&self) -> HashSet<Arc<str>> {
+        let mut channels = self.hub.channels.write();
+        let own = self.queue.channels.lock().take().unwrap_or_default();
+        for channel in &own {
+            Hub::leave(&mut channels, channel, &self.queue);
+        }
+        own
+    }
+}
+
+#[async_trait]
+impl Channels for Subscription {
+    async fn add(&self, channel: &str) -> Result<(), Error> {
+        self.join(channel);
+        Ok(())
+    }
+
+    async fn remove(&self, channel: &str) -> Result<(), Error> {
+        self.leave(channel);
         Ok(())
     }
 }
 
 /// The subscriber of the process's own memory.
 pub(crate) struct Listener(Arc<Subscription>);
+
+impl Listener {
+    pub(crate) fn subscription(&self) -> &Arc<Subscription> {
+        &self.0
+    }
+}
 
 #[async_trait]
 impl Subscriber for Listener {
@@ -169,11 +203,7 @@ impl Subscriber for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Subscription { hub, queue } = self.0.as_ref();
-        let mut channels = hub.channels.write();
-        for channel in queue.channels.lock().take().into_iter().flatten() {
-            Hub::leave(&mut channels, &channel, queue);
-        }
+        self.0.close();
     }
 }
 

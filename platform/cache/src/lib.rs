@@ -2,10 +2,12 @@
 
 mod bounded;
 mod gcra;
+mod group;
 mod hub;
 mod limits;
 mod memory;
 mod metrics;
+mod redis;
 #[cfg(feature = "suite")]
 pub mod suite;
 
@@ -13,8 +15,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kit::{BoxError, Code, Fault};
+use kit::{BoxError, Code, Fault, Spawner};
 
+pub use self::redis::Redis;
 pub use limits::Limits;
 pub use memory::Memory;
 
@@ -77,7 +80,7 @@ pub enum Error {
     /// The cache does not answer. Go on without it.
     #[error("the cache does not answer")]
     Unavailable(#[source] BoxError),
-    /// Key and value are more than [`MAX_BYTES`].
+    /// Key and value are more than [`MAX_BYTES`], or member and value more than [`MAX_MEMBER_BYTES`].
     #[error("{0} bytes are too many for the cache")]
     TooLarge(usize),
     /// The cache cannot be used as it is; the text is for the person who runs the server.
@@ -97,7 +100,18 @@ impl From<Error> for Fault {
 /// The most bytes of a key or channel and its value together.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// The most bytes of a member of a group and its value together.
+pub const MAX_MEMBER_BYTES: usize = 1 << 10;
+
+/// The most members of a group.
+pub const MAX_MEMBERS: usize = 256;
+
+/// The longest time that something is kept; a longer one is cut to it.
+pub const MAX_TTL: Duration = Duration::from_hours(24 * 30);
+
 /// What processes share and may lose. Every call ends within two seconds.
+///
+/// Buckets, values, groups and channels are four worlds: the same name in two of them is two things.
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
     /// Takes one token from the bucket `key`, by the generic cell rate algorithm. Buckets begin full; of callers at
@@ -110,7 +124,8 @@ pub trait Cache: Send + Sync + 'static {
     async fn take(&self, key: &str, rule: Rule) -> Result<Decision, Error>;
 
     /// Sends `payload` to whoever subscribes to `channel` right now. Nobody may depend on its arrival; what arrives
-    /// from one publisher is in its order.
+    /// from one publisher is in its order. Nothing is kept for a cache that is away, though a payload that was on its
+    /// way when an error came may still arrive.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::TooLarge`].
@@ -122,7 +137,7 @@ pub trait Cache: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     async fn subscriber(&self) -> Result<Box<dyn Subscriber>, Error>;
 
-    /// Keeps `value` under `key` for about `ttl`, in place of what was there. It may go earlier.
+    /// Keeps `value` under `key` for about `ttl`, at most [`MAX_TTL`], in place of what was there. It may go earlier.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::TooLarge`].
@@ -140,6 +155,35 @@ pub trait Cache: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     async fn delete(&self, key: &str) -> Result<(), Error>;
 
+    /// Makes `member` one of the group `key` for about `ttl`, at most [`MAX_TTL`], with `value` in place of what it
+    /// had; who joins again in time stays. The answer is how many members there are now.
+    ///
+    /// A group is small: the connections of a person, the instances of a service. In a group of [`MAX_MEMBERS`] the
+    /// member whose time ends first makes room for a new one. Nothing at all is left of a group when the times of its
+    /// members are over, so what a process that died has joined is gone after the `ttl` that it used.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::TooLarge`].
+    async fn join(
+        &self,
+        key: &str,
+        member: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<usize, Error>;
+
+    /// Takes `member` out of the group `key`; fine when it is not there. The answer is how many members are left.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn leave(&self, key: &str, member: &str) -> Result<usize, Error>;
+
+    /// The members of the group `key` whose time is not over, with their values, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    async fn members(&self, key: &str) -> Result<Vec<(String, Bytes)>, Error>;
+
     /// Whether the cache answers. Nothing stops when it does not, so this is for display and not for readiness.
     ///
     /// # Errors
@@ -154,7 +198,8 @@ pub trait Subscriber: Send {
     fn handle(&self) -> SubscriberHandle;
 
     /// The next payload with its channel. A subscriber that is slow loses the oldest. Dropping the future loses
-    /// nothing. `None` means that this subscriber is over and another one has to be made.
+    /// nothing. `None` means that this subscriber is over and another one has to be made: the connection to the cache was
+    /// lost, and what is published until the other one has its channels is not received by anybody here.
     async fn next(&mut self) -> Option<(String, Bytes)>;
 }
 
@@ -194,16 +239,27 @@ impl SubscriberHandle {
     }
 }
 
-/// Opens the cache at `url`: `memory:` for one process.
+/// Refuses what is too large to be kept or sent.
+fn check_size(key: &str, value: &Bytes, most: usize) -> Result<(), Error> {
+    let size = key.len() + value.len();
+    if size > most {
+        Err(Error::TooLarge(size))
+    } else {
+        Ok(())
+    }
+}
+
+/// Opens the cache at `url`: `memory:` for one process, or a Redis or Valkey server, see [`Redis`]. Such a server need not
+/// be there: tasks of `spawner` look for it as long as the node runs.
 ///
 /// # Errors
-/// [`Error::Refused`] with the schemes there are. The address itself is not repeated: it may hold a password.
-pub fn open(url: &str) -> Result<Arc<dyn Cache>, Error> {
+/// [`Error::Refused`] with the addresses there are. The address itself is not repeated: it may hold a password.
+pub fn open(url: &str, spawner: &Spawner) -> Result<Arc<dyn Cache>, Error> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
-        Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => Err(Error::Refused(
-            "a Redis cache is not in this build yet; the cache address can be memory:".to_owned(),
-        )),
+        Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => {
+            Ok(Arc::new(Redis::open(url, spawner)?))
+        }
         _ => Err(Error::Refused(
             "the cache address must be memory: or redis://HOST:PORT".to_owned(),
         )),
@@ -212,21 +268,38 @@ pub fn open(url: &str) -> Result<Arc<dyn Cache>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use kit::Node;
+
     use super::{Error, open};
 
-    #[test]
-    fn an_address_of_another_kind_is_refused_without_repeating_it() {
-        assert!(open("memory:").is_ok());
+    #[tokio::test]
+    async fn an_address_of_another_kind_is_refused_without_repeating_it() {
+        let spawner = Node::new().spawner();
+        for url in [
+            "memory:",
+            "redis://127.0.0.1",
+            "rediss://somebody:secret@127.0.0.1:1/15",
+            "valkey://:secret@[::1]:6379",
+            "valkeys://host",
+        ] {
+            assert!(open(url, &spawner).is_ok(), "{url}");
+        }
         for (url, hint) in [
-            ("redis://:secret@host:6379", "not in this build"),
             ("memcached://secret@host", "memory: or redis://"),
             ("memory:secret", "memory: or redis://"),
             ("", "memory: or redis://"),
+            ("redis:secret", "redis://[USER:PASSWORD@]HOST"),
+            ("redis://:secret@", "redis://[USER:PASSWORD@]HOST"),
+            ("redis://:secret@host:port", "redis://[USER:PASSWORD@]HOST"),
+            ("redis://host/secret", "redis://[USER:PASSWORD@]HOST"),
+            ("redis://:secret@host/-1", "redis://[USER:PASSWORD@]HOST"),
+            ("rediss://host/#insecure", "redis://[USER:PASSWORD@]HOST"),
         ] {
-            let Err(Error::Refused(text)) = open(url) else {
+            let Err(Error::Refused(text)) = open(url, &spawner) else {
                 panic!("{url} was taken")
             };
             assert!(text.contains(hint) && !text.contains("secret"), "{text}");
+            assert_eq!(text.lines().count(), 1);
         }
     }
 }

@@ -12,13 +12,16 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::{
-    Cache, Decision, Error, MAX_BYTES, Rule, Subscriber, bounded::Bounded, gcra, hub::Hub, metrics,
+    Cache, Decision, Error, MAX_BYTES, MAX_MEMBER_BYTES, MAX_TTL, Rule, Subscriber,
+    bounded::Bounded, check_size, gcra, group::Group, hub::Hub, metrics,
 };
 
 /// Memory for rate limits: about 200,000 buckets in use.
 const LIMIT_BYTES: usize = 32 << 20;
 /// Memory for values.
 const VALUE_BYTES: usize = 64 << 20;
+/// Memory for groups.
+const GROUP_BYTES: usize = 32 << 20;
 /// What a bucket takes beside its key.
 const BUCKET_BYTES: usize = 16;
 /// Into how many parts a map is divided, so that sweeping one part holds up few.
@@ -52,6 +55,7 @@ pub struct Memory {
     /// The moment at which a bucket is full again; then it can be forgotten, which is why that is its expiry too.
     buckets: Parts<Instant>,
     values: Parts<Bytes>,
+    groups: Parts<Group>,
     hub: Arc<Hub>,
 }
 
@@ -68,6 +72,7 @@ impl Memory {
         Self {
             buckets: Parts::new(LIMIT_BYTES, &metrics::evicted("limit")),
             values: Parts::new(VALUE_BYTES, &metrics::evicted("value")),
+            groups: Parts::new(GROUP_BYTES, &metrics::evicted("group")),
             hub: Arc::new(Hub::new(metrics::dropped())),
         }
     }
@@ -83,14 +88,19 @@ impl Memory {
         }
         decision
     }
-}
 
-fn check_size(key: &str, value: &Bytes) -> Result<(), Error> {
-    let size = key.len() + value.len();
-    if size > MAX_BYTES {
-        Err(Error::TooLarge(size))
-    } else {
-        Ok(())
+    /// Changes the group `key`; the answer is how many members it has then.
+    fn change(&self, key: &str, change: impl FnOnce(&mut Group, Instant)) -> usize {
+        let now = Instant::now();
+        let mut groups = self.groups.part(key);
+        let mut group = groups.remove(key).unwrap_or_default();
+        group.sweep(now);
+        change(&mut group, now);
+        let (members, bytes) = (group.len(), group.bytes());
+        if let Some(ends) = group.ends() {
+            groups.insert(key, group, bytes, ends, now);
+        }
+        members
     }
 }
 
@@ -101,7 +111,7 @@ impl Cache for Memory {
     }
 
     async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), Error> {
-        check_size(channel, &payload)?;
+        check_size(channel, &payload, MAX_BYTES)?;
         self.hub.publish(channel, &payload);
         Ok(())
     }
@@ -111,11 +121,11 @@ impl Cache for Memory {
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
-        check_size(key, &value)?;
+        check_size(key, &value, MAX_BYTES)?;
         let (now, size) = (Instant::now(), value.len());
         self.values
             .part(key)
-            .insert(key, value, size, now + ttl, now);
+            .insert(key, value, size, now + ttl.min(MAX_TTL), now);
         Ok(())
     }
 
@@ -126,6 +136,30 @@ impl Cache for Memory {
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.values.part(key).remove(key);
         Ok(())
+    }
+
+    async fn join(
+        &self,
+        key: &str,
+        member: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<usize, Error> {
+        check_size(member, &value, MAX_MEMBER_BYTES)?;
+        Ok(self.change(key, |group, now| {
+            group.join(member, value, now + ttl.min(MAX_TTL));
+        }))
+    }
+
+    async fn leave(&self, key: &str, member: &str) -> Result<usize, Error> {
+        Ok(self.change(key, |group, _| group.leave(member)))
+    }
+
+    async fn members(&self, key: &str) -> Result<Vec<(String, Bytes)>, Error> {
+        let now = Instant::now();
+        let mut groups = self.groups.part(key);
+        let group = groups.get(key, now);
+        Ok(group.map_or_else(Vec::new, |group| group.members(now)))
     }
 
     async fn check(&self) -> Result<(), Error> {

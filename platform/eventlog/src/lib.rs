@@ -7,6 +7,8 @@
 //! Start reading at [`EventLog`], then `submit`, which sends a record and waits for its answer.
 
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod metrics;
 mod open;
 mod reading;
@@ -17,7 +19,7 @@ pub mod submit;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
-pub use open::{Config, OpenError, check, open};
+pub use open::{Config, KafkaConfig, OpenError, check, open};
 pub use reading::{consume, follow};
 pub use submit::Submitter;
 

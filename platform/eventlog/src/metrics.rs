@@ -6,6 +6,9 @@ use metrics::Unit;
 pub(crate) const APPENDED_RECORDS: &str = "eventlog_appended_records_total";
 /// Bytes of keys and payloads taken by `append`, per topic.
 pub(crate) const APPENDED_BYTES: &str = "eventlog_appended_bytes_total";
+/// Appends that failed with an unknown outcome, per topic.
+#[cfg(feature = "kafka")]
+pub(crate) const APPEND_FAILURES: &str = "eventlog_append_failures_total";
 /// Bytes that are visible and not yet in the file.
 pub(crate) const BACKLOG_BYTES: &str = "eventlog_backlog_bytes";
 /// How long `flush` took.
@@ -36,6 +39,12 @@ pub(crate) fn describe() {
         APPENDED_BYTES,
         Unit::Bytes,
         "Bytes appended to the event log"
+    );
+    #[cfg(feature = "kafka")]
+    metrics::describe_counter!(
+        APPEND_FAILURES,
+        Unit::Count,
+        "Appends to the event log that failed; whether the records are there is unknown"
     );
     metrics::describe_gauge!(
         BACKLOG_BYTES,

@@ -4,24 +4,59 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kit::{Clock, Ids, Spawner};
 
+#[cfg(feature = "kafka")]
+use crate::kafka;
 use crate::{EventLog, embedded, rules};
 
-/// How much the embedded log holds. Apache Kafka is configured at the broker.
+/// How much a log holds of what is appended, and for how long. What an adapter does not need it ignores.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Bytes of the newest records that are kept in memory, over all topics.
+    /// Bytes of the newest records that are kept in memory, over all topics. Embedded only.
     pub memory_bytes: usize,
-    /// Bytes that may wait to be written; above that an append waits.
+    /// Bytes that may wait to be written to the file or to the broker; above that an append waits.
     pub backlog_bytes: usize,
     /// The longest an append waits for room.
     #[serde(with = "kit::config::duration")]
     pub append_timeout: Duration,
-    /// The age from which a record may be removed.
+    /// The age from which a record may be removed. Embedded only: brokers have their own.
     #[serde(with = "kit::config::duration")]
     pub retention_age: Duration,
-    /// Bytes in the file above which the oldest records are removed, younger ones too.
+    /// Bytes in the file above which the oldest records are removed, younger ones too. Embedded only.
     pub retention_bytes: u64,
+    /// What only Apache Kafka needs.
+    pub kafka: KafkaConfig,
+}
+
+/// How Apache Kafka is used. Everything else is configured at the broker.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Copies of each partition of a topic that is made here, 1 to 99; absent is the broker's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<u8>,
+    /// Copies that must have a record before an append returns; absent is the broker's default. Only for topics
+    /// that are made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_insync_replicas: Option<u8>,
+    /// Stands before the name of each consumer group, so that several installations can share a cluster; their topics need
+    /// names of their own as well. Letters, digits, `.`, `-`, `_`.
+    pub group_prefix: String,
+    /// How long a record is sent again before its append fails with an unknown outcome, 1 s to 5 min. Shorter
+    /// than a sender waits for an answer.
+    #[serde(with = "kit::config::duration")]
+    pub delivery_timeout: Duration,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            replication_factor: None,
+            min_insync_replicas: None,
+            group_prefix: String::new(),
+            delivery_timeout: Duration::from_secs(8),
+        }
+    }
 }
 
 impl Default for Config {
@@ -32,6 +67,7 @@ impl Default for Config {
             append_timeout: Duration::from_secs(5),
             retention_age: Duration::from_hours(24),
             retention_bytes: 8 << 30,
+            kafka: KafkaConfig::default(),
         }
     }
 }
@@ -57,8 +93,11 @@ pub enum OpenError {
     #[error("`{0}` names no file: write embedded:PATH, such as embedded:/var/lib/messenger/log.db")]
     NoPath(String),
     /// The URL asks for Kafka and this build cannot.
-    #[error("this build has no Kafka yet: use embedded:PATH")]
+    #[error("this build has no Kafka: use embedded:PATH, or a build with the feature `kafka`")]
     NoKafka,
+    /// The URL has no usable list of brokers. What stood there is not repeated when it may hold a password.
+    #[error("no list of brokers: {0}; write kafka://HOST:PORT,HOST:PORT")]
+    Brokers(String),
     /// A setting cannot work.
     #[error("event log: {0}")]
     Config(String),
@@ -87,6 +126,8 @@ pub enum OpenError {
 pub fn check(url: &str, config: &Config) -> Result<Option<PathBuf>, OpenError> {
     match parse(url)? {
         Place::Embedded(path) => config.check().map(|()| Some(path)),
+        #[cfg(feature = "kafka")]
+        Place::Kafka(brokers) => kafka::check(brokers, config).map(|()| None),
     }
 }
 
@@ -106,16 +147,21 @@ pub async fn open(
         Place::Embedded(path) => Ok(Arc::new(
             embedded::EmbeddedLog::open(path, config, clock, ids, spawner).await?,
         )),
+        #[cfg(feature = "kafka")]
+        Place::Kafka(brokers) => Ok(Arc::new(kafka::KafkaLog::open(brokers, config, &spawner)?)),
     }
 }
 
 #[derive(Debug)]
 enum Place {
     Embedded(PathBuf),
+    #[cfg(feature = "kafka")]
+    Kafka(Vec<kafka::Broker>),
 }
 
 fn parse(url: &str) -> Result<Place, OpenError> {
-    let unknown = || OpenError::UnknownScheme(url.to_owned());
+    // Only the scheme: what follows may hold a password.
+    let unknown = || OpenError::UnknownScheme(url.split(':').next().unwrap_or(url).to_owned());
     let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
     match scheme {
         "embedded" => {
@@ -125,6 +171,9 @@ fn parse(url: &str) -> Result<Place, OpenError> {
             }
             Ok(Place::Embedded(path.into()))
         }
+        #[cfg(feature = "kafka")]
+        "kafka" => Ok(Place::Kafka(kafka::Broker::list(rest)?)),
+        #[cfg(not(feature = "kafka"))]
         "kafka" => Err(OpenError::NoKafka),
         _ => Err(unknown()),
     }
@@ -138,7 +187,7 @@ mod tests {
     fn the_scheme_chooses_the_adapter() {
         let path = |url| match parse(url) {
             Ok(Place::Embedded(path)) => path,
-            Err(error) => panic!("{url}: {error}"),
+            other => panic!("{url}: {other:?}"),
         };
         assert_eq!(path("embedded:/data/log.db"), PathBuf::from("/data/log.db"));
         assert_eq!(
@@ -158,11 +207,14 @@ mod tests {
             );
         }
         assert!(matches!(parse("embedded:"), Err(OpenError::NoPath(_))));
-        assert!(
-            parse("kafka://localhost:9092")
-                .unwrap_err()
-                .to_string()
-                .contains("no Kafka")
-        );
+        let error = parse("nats://ann:hunter2@host").unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[test]
+    fn a_build_without_kafka_says_so() {
+        let refused = parse("kafka://localhost:9092").unwrap_err();
+        assert!(refused.to_string().contains("no Kafka"), "{refused}");
     }
 }

@@ -1,4 +1,5 @@
-//! Rewrites `contracts/src/gen` from `proto/`. Run by `make proto`; the result is committed.
+//! Rewrites `contracts/src/gen` from `proto/`: the code, and the descriptors for reflection. Run by `make proto`; the
+//! result is committed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,20 @@ fn main() -> Result<()> {
     let mut files = Vec::new();
     find(&proto, &mut files)?;
     files.sort();
-    let descriptors = protox::compile(&files, [&proto]).context("the protobuf files do not compile")?;
+    let mut compiler = protox::Compiler::new([&proto])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(&files).context("the protobuf files do not compile")?;
     std::fs::create_dir_all(&out)?;
     tonic_prost_build::configure()
         .out_dir(&out)
         .emit_rerun_if_changed(false)
-        .compile_fds(descriptors)
+        .bytes(".messenger.message.v1.Event.frame")
+        .compile_fds(compiler.file_descriptor_set())
         .context("the code cannot be made")?;
+    // What reflection tells; without the comments.
+    compiler.include_source_info(false);
+    let set = compiler.encode_file_descriptor_set();
+    std::fs::write(out.join("descriptors.bin"), set).context("the descriptors cannot be written")?;
     Ok(())
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn crates<'a>(tree: &'a [Source], below: &str) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// No service knows another, platform crates and contracts know the kit, only `messenger` knows everybody.
+/// No service knows another, platform crates know the kit, contracts also how gRPC is spoken; only `messenger` knows
+/// everybody.
 pub(crate) fn dependencies(tree: &[Source]) -> Vec<String> {
     let (services, platform, every) = (
         crates(tree, "services/"),
@@ -70,7 +71,8 @@ pub(crate) fn dependencies(tree: &[Source]) -> Vec<String> {
         {
             let may = match folder.split('/').next() {
                 Some("services") => platform.contains(other) || other == "contracts",
-                Some("platform" | "contracts") => other == "kit",
+                Some("platform") => other == "kit",
+                Some("contracts") => other == "kit" || other == "rpc",
                 Some("e2e") => !services.contains(other),
                 Some("messenger") => true,
                 _ => false,

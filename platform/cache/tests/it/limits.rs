@@ -71,6 +71,24 @@ impl Cache for Flaky {
         self.wire().await?;
         self.inner.delete(key).await
     }
+    async fn join(
+        &self,
+        key: &str,
+        member: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<usize, Error> {
+        self.wire().await?;
+        self.inner.join(key, member, value, ttl).await
+    }
+    async fn leave(&self, key: &str, member: &str) -> Result<usize, Error> {
+        self.wire().await?;
+        self.inner.leave(key, member).await
+    }
+    async fn members(&self, key: &str) -> Result<Vec<(String, Bytes)>, Error> {
+        self.wire().await?;
+        self.inner.members(key).await
+    }
     async fn check(&self) -> Result<(), Error> {
         self.wire().await
     }

@@ -22,7 +22,7 @@ fn serve(user: contracts::user::UserClient, address: SocketAddr) -> (SocketAddr,
     process.spawn(async move {
         let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
         Server::builder()
-            .add_routes(contracts::user::serve(user))
+            .add_routes(contracts::user::serve(user).into_routes())
             .serve_with_incoming(incoming)
             .await
             .unwrap();

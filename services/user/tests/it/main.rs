@@ -61,7 +61,7 @@ async fn worlds() -> Vec<World> {
 async fn serve(user: UserClient) -> Channel {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server));
-    let routes = contracts::user::serve(user);
+    let routes = contracts::user::serve(user).into_routes();
     #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
     tokio::spawn(
         Server::builder()

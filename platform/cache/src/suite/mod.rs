@@ -9,6 +9,8 @@
     reason = "these are tests: a failed call is a failed test"
 )]
 
+mod groups;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use tokio::{
 };
 
 use crate::{Cache, Decision, Error, MAX_BYTES, Rule, Subscriber};
+
+pub use groups::*;
 
 /// One test for each behaviour, for the cache that the future makes.
 #[macro_export]
@@ -35,6 +39,15 @@ macro_rules! suite {
             payloads_arrive_in_order_at_everybody_who_subscribed
             a_channel_can_be_added_and_removed_while_another_task_receives
             a_subscriber_that_does_not_read_disturbs_nobody
+            what_is_asked_beyond_all_reason_is_bounded
+            the_same_name_in_two_worlds_is_two_things
+            what_was_published_before_subscribing_does_not_arrive
+            a_dropped_wait_for_a_payload_loses_nothing
+            members_come_and_go
+            a_member_goes_when_its_time_is_over_and_one_that_joins_again_stays
+            of_many_that_join_at_once_all_are_there
+            a_full_group_makes_room
+            a_member_over_the_limit_is_refused
             a_cache_that_runs_says_so
         );
     };
@@ -269,6 +282,96 @@ pub async fn a_subscriber_that_does_not_read_disturbs_nobody(cache: Arc<dyn Cach
         let n: u32 = std::str::from_utf8(&payload).unwrap().parse().unwrap();
         assert!(n > last, "{n} after {last}");
         last = n;
+    }
+}
+
+/// Rules and times that nobody means neither fail nor lock anybody out.
+pub async fn what_is_asked_beyond_all_reason_is_bounded(cache: Arc<dyn Cache>) {
+    for (per, count, burst) in [
+        (Duration::ZERO, 0, 0),
+        (Duration::from_secs(1), u32::MAX, u32::MAX),
+        (Duration::from_hours(24 * 365), 1, u32::MAX),
+        (Duration::MAX, 1, 1),
+    ] {
+        let rule = Rule { per, count, burst };
+        let decision = cache.take(&fresh("bucket"), rule).await.unwrap();
+        assert_eq!(decision, Decision::Allowed, "{rule:?}");
+    }
+    let (key, value) = (fresh("key"), Bytes::from_static(b"x"));
+    for ttl in [Duration::ZERO, Duration::MAX] {
+        cache.put(&key, value.clone(), ttl).await.unwrap();
+        cache.join(&key, "one", value.clone(), ttl).await.unwrap();
+    }
+    assert_eq!(cache.get(&key).await.unwrap(), Some(value));
+    assert_eq!(cache.leave(&key, "one").await.unwrap(), 0);
+    cache.delete(&key).await.unwrap();
+}
+
+/// A bucket, a value, a group and a channel may have the same name.
+pub async fn the_same_name_in_two_worlds_is_two_things(cache: Arc<dyn Cache>) {
+    let (name, value) = (fresh("name"), Bytes::from_static(b"value"));
+    let mut subscriber = cache.subscriber().await.unwrap();
+    subscriber.handle().add(&name).await.unwrap();
+    cache.put(&name, value.clone(), DEADLINE).await.unwrap();
+    cache
+        .join(&name, "one", value.clone(), DEADLINE)
+        .await
+        .unwrap();
+    let decision = cache.take(&name, Rule::per_minute(1)).await.unwrap();
+    assert_eq!(decision, Decision::Allowed);
+    cache
+        .publish(&name, Bytes::from_static(b"payload"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut subscriber).await.1, "payload");
+    cache.delete(&name).await.unwrap();
+    let members = cache.members(&name).await.unwrap();
+    assert_eq!(members, [("one".to_owned(), value)]);
+    assert_eq!(cache.get(&name).await.unwrap(), None);
+}
+
+/// A channel has no past.
+pub async fn what_was_published_before_subscribing_does_not_arrive(cache: Arc<dyn Cache>) {
+    let channel = fresh("channel");
+    cache
+        .publish(&channel, Bytes::from_static(b"1"))
+        .await
+        .unwrap();
+    let mut subscriber = cache.subscriber().await.unwrap();
+    cache
+        .publish(&channel, Bytes::from_static(b"2"))
+        .await
+        .unwrap();
+    subscriber.handle().add(&channel).await.unwrap();
+    cache
+        .publish(&channel, Bytes::from_static(b"3"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut subscriber).await.1, "3");
+}
+
+/// The future of a payload may be dropped at any moment.
+pub async fn a_dropped_wait_for_a_payload_loses_nothing(cache: Arc<dyn Cache>) {
+    let channel = fresh("channel");
+    let mut subscriber = cache.subscriber().await.unwrap();
+    subscriber.handle().add(&channel).await.unwrap();
+    let mut received = 0;
+    for n in 0..200 {
+        let publish = cache.publish(&channel, Bytes::from(n.to_string()));
+        tokio::pin!(publish);
+        loop {
+            tokio::select! {
+                biased;
+                next = subscriber.next() => {
+                    assert_eq!(next.unwrap().1, received.to_string());
+                    received += 1;
+                }
+                done = &mut publish => break done.unwrap(),
+            }
+        }
+    }
+    for n in received..200 {
+        assert_eq!(next(&mut subscriber).await.1, n.to_string());
     }
 }
 

@@ -1,0 +1,3 @@
+-- ARGV: member. Answers how many are left.
+leave(ARGV[1])
+return settle()

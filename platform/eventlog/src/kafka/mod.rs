@@ -1,0 +1,164 @@
+//! The log on Apache Kafka: the broker keeps records, groups and places; this speaks to it.
+//!
+//! Start reading at `settings`, where every choice has its reason; then `producer`, and for reading `member`,
+//! which runs on a thread of its own (`thread`) and takes from `context` what the client library calls back.
+//! `topics` makes topics and notices when one was made again, for which `metadata` asks what the library
+//! does not tell.
+
+mod consumer;
+mod context;
+mod member;
+mod metadata;
+mod producer;
+mod reader;
+mod settings;
+mod thread;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt::Display, sync::Arc};
+
+use async_trait::async_trait;
+use kit::Spawner;
+
+use self::{
+    consumer::{Follower, KafkaConsumer, KafkaTail},
+    member::Member,
+    producer::Appender,
+    reader::{Marks, Reader},
+    settings::Settings,
+    thread::Worker,
+    topics::Topics,
+};
+use crate::{
+    Config, Consumer, Delivered, Error, EventLog, OpenError, Partition, Record, Subscription, Tail,
+    Topic, TopicSpec, metrics, rules,
+};
+
+pub(crate) use self::settings::Broker;
+
+/// The log of a cluster of brokers.
+pub(crate) struct KafkaLog {
+    settings: Settings,
+    topics: Arc<Topics>,
+    appender: Appender,
+}
+
+/// What has failed and may be well again.
+fn away(why: impl Display) -> Error {
+    Error::Unavailable(why.to_string())
+}
+
+/// Refuses settings that cannot work.
+pub(crate) fn check(brokers: Vec<Broker>, config: &Config) -> Result<(), OpenError> {
+    Settings::new(brokers, config.clone()).map(drop)
+}
+
+impl KafkaLog {
+    /// Makes the clients; whether a broker answers is told by [`EventLog::check`] and by every use.
+    pub(crate) fn open(
+        brokers: Vec<Broker>,
+        config: Config,
+        spawner: &Spawner,
+    ) -> Result<Self, OpenError> {
+        metrics::describe();
+        let settings = Settings::new(brokers, config)?;
+        let topics = Topics::new(settings.clone());
+        Topics::watch(&topics, spawner);
+        let appender = Appender::new(settings.clone())
+            .map_err(|error| OpenError::Config(error.to_string()))?;
+        Ok(Self {
+            settings,
+            topics,
+            appender,
+        })
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<Topic>, Error> {
+        topics.iter().try_for_each(rules::check_topic)?;
+        self.topics.ensure(topics).await
+    }
+
+    async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
+        rules::check_records(&records)?;
+        let topic = self.topics.topic(topic).await?;
+        self.appender.append(&topic.name, &records).await?;
+        let bytes = records
+            .iter()
+            .map(|record| record.key.len() + record.value.len());
+        ::metrics::counter!(metrics::APPENDED_BYTES, "topic" => Arc::clone(&topic.name))
+            .increment(bytes.sum::<usize>() as u64);
+        ::metrics::counter!(metrics::APPENDED_RECORDS, "topic" => topic.name)
+            .increment(records.len() as u64);
+        Ok(())
+    }
+
+    /// What an append has returned for is on as many brokers as the topic wants, which is as safe as it gets.
+    async fn flush(&self) -> Result<(), Error> {
+        self.appender.check()
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Consumer>, Error> {
+        for name in &subscription.topics {
+            self.topics.topic(name).await?;
+        }
+        let config = self.settings.member(&subscription);
+        let reader = Reader::new(&config, Some(Arc::clone(&subscription.group)))?;
+        let hurry = reader.hurry.clone();
+        let member = Member::new(reader, subscription, Arc::clone(&self.topics))?;
+        Ok(Box::new(KafkaConsumer::new(Worker::start(member, hurry)?)))
+    }
+
+    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
+        let topic = self.topics.topic_now(topic).await?;
+        let marks = self.appender.marks(topic.clone()).await?;
+        let reader = Reader::new(&self.settings.reader(), None)?;
+        let hurry = reader.hurry.clone();
+        let follower = Follower::new(reader, Arc::clone(&self.topics), topic, &marks)?;
+        Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
+    }
+
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Marks>, Error> {
+        let topic = self.topics.topic(topic).await?;
+        self.appender.marks(topic).await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: i64,
+        max: usize,
+    ) -> Result<Vec<Delivered>, Error> {
+        let topic = self.topics.topic(topic).await?;
+        if partition >= topic.partitions {
+            return Err(Error::Invalid(format!(
+                "topic {} has no partition {partition}",
+                topic.name
+            )));
+        }
+        let config = self.settings.reader();
+        let partition = Partition {
+            topic: topic.name,
+            topic_id: topic.id,
+            number: partition,
+        };
+        let reading =
+            tokio::task::spawn_blocking(move || reader::stretch(&config, &partition, from, max));
+        reading.await.map_err(away)?
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.appender.check()?;
+        self.topics.check().await
+    }
+
+    async fn close(&self) {
+        self.appender.close().await;
+    }
+}

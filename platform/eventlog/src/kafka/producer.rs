@@ -1,0 +1,248 @@
+//! Appends: everything is enqueued in order, then all of it is waited for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel as Level,
+    error::KafkaError,
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    types::RDKafkaErrorCode as Code,
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    away,
+    context::{log, report},
+    reader::{Marks, kafka_number},
+    settings::{ANSWER_TIMEOUT, Settings},
+};
+use crate::{Error, Record, Topic, metrics};
+
+/// How long a stop waits for what is under way.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// The records of one append that are under way.
+struct Batch {
+    left: AtomicUsize,
+    failure: Mutex<Option<KafkaError>>,
+    done: Notify,
+}
+
+impl Batch {
+    /// One more than its records: the append itself, which goes on enqueuing.
+    fn new(records: usize) -> Arc<Self> {
+        Arc::new(Self {
+            left: AtomicUsize::new(records + 1),
+            failure: Mutex::new(None),
+            done: Notify::new(),
+        })
+    }
+
+    fn settle(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done.notify_one();
+        }
+    }
+
+    async fn wait(&self) -> Result<(), KafkaError> {
+        self.settle();
+        self.done.notified().await;
+        self.failure.lock().take().map_or(Ok(()), Err)
+    }
+}
+
+/// Hears what became of each record.
+struct Deliveries {
+    /// Somebody waits for room in the queue.
+    room: Arc<Notify>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: Level, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        report(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        if let Err((error, _)) = result {
+            batch.failure.lock().get_or_insert_with(|| error.clone());
+        }
+        batch.settle();
+        self.room.notify_waiters();
+    }
+}
+
+type Producer = ThreadedProducer<Deliveries>;
+
+/// The producer of a log; another one takes its place after an error that it cannot survive.
+pub(super) struct Appender {
+    settings: Settings,
+    room: Arc<Notify>,
+    /// Absent after the close.
+    producer: RwLock<Option<Producer>>,
+}
+
+impl Appender {
+    pub(super) fn new(settings: Settings) -> Result<Self, KafkaError> {
+        let room = Arc::new(Notify::new());
+        let producer = RwLock::new(Some(make(&settings, &room)?));
+        Ok(Self {
+            settings,
+            room,
+            producer,
+        })
+    }
+
+    fn producer(&self) -> Result<Producer, Error> {
+        let producer = self.producer.read().clone();
+        producer.ok_or_else(closed)
+    }
+
+    /// Whether anything may be appended.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let is_open = self.producer.read().is_some();
+        if is_open { Ok(()) } else { Err(closed()) }
+    }
+
+    /// The marks of every partition of `topic`, over the connections that are there.
+    pub(super) async fn marks(&self, topic: Topic) -> Result<Vec<Marks>, Error> {
+        let producer = self.producer()?;
+        let asking = tokio::task::spawn_blocking(move || {
+            let ask = |number| {
+                let client = producer.client();
+                client.fetch_watermarks(&topic.name, kafka_number(number), ANSWER_TIMEOUT)
+            };
+            (0..topic.partitions).map(ask).collect::<Result<_, _>>()
+        });
+        asking.await.map_err(away)?.map_err(away)
+    }
+
+    /// Appends in order, and returns when every record is where all replicas have it.
+    pub(super) async fn append(&self, topic: &str, records: &[Record]) -> Result<(), Error> {
+        let producer = self.producer()?;
+        let batch = Batch::new(records.len());
+        let deadline = Instant::now() + self.settings.config.append_timeout;
+        let mut enqueued = Ok(());
+        for record in records {
+            enqueued = self
+                .enqueue(&producer, topic, record, &batch, deadline)
+                .await;
+            if enqueued.is_err() {
+                break;
+            }
+        }
+        let result = match enqueued {
+            Ok(()) => batch.wait().await,
+            // What is under way already arrives or not: the outcome is unknown.
+            failed => failed,
+        };
+        let Err(error) = result else { return Ok(()) };
+        ::metrics::counter!(metrics::APPEND_FAILURES, "topic" => topic.to_owned()).increment(1);
+        self.replace_failed(producer);
+        Err(match error.rdkafka_error_code() {
+            Some(Code::MessageSizeTooLarge) => Error::Invalid(format!("topic {topic}: {error}")),
+            _ => away(error),
+        })
+    }
+
+    async fn enqueue(
+        &self,
+        producer: &Producer,
+        topic: &str,
+        record: &Record,
+        batch: &Arc<Batch>,
+        deadline: Instant,
+    ) -> Result<(), KafkaError> {
+        loop {
+            // Before the try, so that no room is missed.
+            let room = self.room.notified();
+            let message = BaseRecord::with_opaque_to(topic, Arc::clone(batch))
+                .key(&record.key[..])
+                .payload(&record.value[..]);
+            let Err((error, _)) = producer.send(message) else {
+                return Ok(());
+            };
+            let is_full = error.rdkafka_error_code() == Some(Code::QueueFull);
+            if !is_full || tokio::time::timeout_at(deadline, room).await.is_err() {
+                return Err(error);
+            }
+        }
+    }
+
+    /// After a fatal error, as when a topic was made again under it, a producer takes nothing any more.
+    fn replace_failed(&self, failed: Producer) {
+        let Some((code, why)) = failed.client().fatal_error() else {
+            return;
+        };
+        let mut producer = self.producer.write();
+        let is_this = |now: &Producer| now.client().native_ptr() == failed.client().native_ptr();
+        if producer.as_ref().is_some_and(is_this) {
+            tracing::warn!(
+                ?code,
+                why,
+                "the producer has failed; a new one takes its place"
+            );
+            match make(&self.settings, &self.room) {
+                Ok(new) => bury(producer.replace(new)),
+                Err(error) => tracing::error!(%error, "there is no new producer"),
+            }
+        }
+        drop(producer);
+        bury(Some(failed));
+    }
+
+    /// Waits for what is under way, within a bound; nothing is taken afterwards.
+    pub(super) async fn close(&self) {
+        let Some(producer) = self.producer.write().take() else {
+            return;
+        };
+        let flushing = tokio::task::spawn_blocking(move || producer.flush(CLOSING));
+        match flushing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not all records have arrived before the stop");
+            }
+            Err(error) => tracing::warn!(%error, "the producer was not flushed"),
+        }
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        bury(self.producer.get_mut().take());
+    }
+}
+
+fn closed() -> Error {
+    away("the event log is closed")
+}
+
+fn make(settings: &Settings, room: &Arc<Notify>) -> Result<Producer, KafkaError> {
+    let room = Arc::clone(room);
+    settings.producer().create_with_context(Deliveries { room })
+}
+
+/// Drops a producer where it may wait for its threads.
+fn bury(producer: Option<Producer>) {
+    if let Some(producer) = producer {
+        // Without a thread it is dropped here, and waits here.
+        let _ = std::thread::Builder::new()
+            .name("eventlog-end".to_owned())
+            .spawn(move || drop(producer));
+    }
+}

@@ -1,0 +1,210 @@
+//! Brokers that are away, and one that is killed.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::*;
+use crate::{
+    Error,
+    kafka::{Appender, Settings},
+};
+
+/// An address where nobody listens.
+const NOBODY: &str = "127.0.0.1:9";
+
+fn hasty() -> Config {
+    let mut config = Config {
+        backlog_bytes: 2 << 20,
+        append_timeout: Duration::from_secs(1),
+        ..Config::default()
+    };
+    config.kafka.delivery_timeout = Duration::from_secs(2);
+    config
+}
+
+/// Without a broker everything says so, and nothing waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_broker_everything_is_unavailable_in_bounded_time() {
+    let log = open(NOBODY, hasty());
+    let begun = Instant::now();
+    for refused in [
+        log.check().await,
+        log.append("topic", numbered(0..1, 10)).await,
+        log.watermarks("topic").await.map(drop),
+        log.tail("topic").await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    }
+    let spec = TopicSpec {
+        name: "topic".into(),
+        partitions: 1,
+    };
+    let ensured = log.ensure(&[spec]).await;
+    assert!(matches!(ensured, Err(Error::Unavailable(_))));
+    log.close().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// The queue of the producer is bounded; what has no room in time is refused, and what waits fails in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
+    let brokers = Broker::list(&format!("//{NOBODY}")).unwrap();
+    let appender = Appender::new(Settings::new(brokers, hasty()).unwrap()).unwrap();
+    let begun = Instant::now();
+    let records = numbered(0..5, crate::rules::MAX_VALUE);
+    let failed = appender.append("topic", &records).await.unwrap_err();
+    assert!(failed.to_string().contains("Queue full"), "{failed}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    // The records of before time out and make room.
+    let failed = appender
+        .append("topic", &numbered(0..1, 10))
+        .await
+        .unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(_)), "{failed}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// A broker of this test alone.
+struct Own {
+    port: u16,
+}
+
+impl Own {
+    fn start() -> Self {
+        // The controller listens on the port 4000 above.
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let mut ports = (8000..9999).filter(|port| is_free(*port) && is_free(port + 4000));
+        let own = Self {
+            port: ports.next().expect("a free port"),
+        };
+        own.script("up");
+        own
+    }
+
+    fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn folder(&self) -> String {
+        format!("/tmp/messenger-kafka-{}", self.port)
+    }
+
+    fn script(&self, command: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
+        let status = Command::new(script)
+            .arg(command)
+            .env("MESSENGER_TEST_KAFKA_PORT", self.port.to_string())
+            .env_remove("KAFKA_BROKERS")
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "scripts/kafka {command}");
+    }
+
+    fn kill(&self) {
+        let pid = std::fs::read_to_string(format!("{}/pid", self.folder())).unwrap();
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+        assert!(killed.unwrap().success());
+        let process = format!("/proc/{}", pid.trim());
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while Path::new(&process).exists() {
+            assert!(std::time::Instant::now() < deadline, "the broker dies");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.script("down");
+        // What is left is a folder below /tmp.
+        let _ = std::fs::remove_dir_all(self.folder());
+    }
+}
+
+/// fault:F5, fault:F6: a broker is killed under load and comes back. What was confirmed is read once and in order by
+/// those who were there before; what failed meanwhile was told to be unknown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_broker_costs_nothing_that_was_confirmed() {
+    let own = tokio::task::spawn_blocking(Own::start).await.unwrap();
+    let log = Arc::new(open(&own.brokers(), hasty()));
+    let topic = topic(log.as_ref(), "killed", 2).await;
+    let start = subscription(&topic, "group", "one", StartAt::Group);
+    let mut consumer = log.subscribe(start).await.unwrap();
+    let mut tail = log.tail(&topic.name).await.unwrap();
+    log.append(&topic.name, numbered(0..10, 10)).await.unwrap();
+    assert_eq!(take(consumer.as_mut(), 10).await.len(), 10);
+    assert_eq!(follow(tail.as_mut(), 10).await.len(), 10);
+
+    let (appending, name) = (Arc::clone(&log), Arc::clone(&topic.name));
+    let mut killing = tokio::task::spawn_blocking(move || {
+        own.kill();
+        own.script("up");
+        own
+    });
+    let (mut confirmed, mut unknown, mut next) = (Vec::new(), 0, 10);
+    // Goes on until the broker is back and has taken something.
+    let mut back = None;
+    loop {
+        let is_back = back.is_some();
+        match appending.append(&name, numbered(next..next + 1, 10)).await {
+            Ok(()) => {
+                confirmed.push(next);
+                if is_back {
+                    break;
+                }
+            }
+            Err(Error::Unavailable(_)) => unknown += 1,
+            Err(other) => panic!("{other}"),
+        }
+        next += 1;
+        if !is_back && killing.is_finished() {
+            back = Some((&mut killing).await.unwrap());
+        }
+    }
+    assert!(unknown > 0, "the outage was noticed");
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = log.check().await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::task::yield_now().await;
+    }
+    // Each waits for everything that was confirmed, and fails when it does not come.
+    let (mut of_consumer, mut of_tail) = (Vec::new(), Vec::new());
+    while !has_all(&of_consumer, &confirmed) {
+        of_consumer.extend(take(consumer.as_mut(), 1).await);
+    }
+    while !has_all(&of_tail, &confirmed) {
+        of_tail.extend(follow(tail.as_mut(), 1).await);
+    }
+    for records in [of_consumer, of_tail] {
+        let mut newest = std::collections::HashMap::new();
+        for record in &records {
+            let before = newest.insert(record.partition.clone(), number(record));
+            assert!(before < Some(number(record)), "in order, and once");
+        }
+    }
+    drop((consumer, tail, log, appending));
+    drop(tokio::task::spawn_blocking(move || drop(back)).await);
+}
+
+fn has_all(records: &[Delivered], confirmed: &[u32]) -> bool {
+    let read = numbers(records);
+    confirmed
+        .iter()
+        .all(|number| read.binary_search(number).is_ok())
+}

@@ -1,0 +1,148 @@
+//! Topics that are made twice, deleted, and made again.
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+
+use super::*;
+use crate::{Error, suite::Ledger};
+
+/// row:G36: two processes that start together make the same topics; both get them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_make_the_same_topics_at_once_both_get_them() {
+    let (one, two) = (
+        open(&brokers(), Config::default()),
+        open(&brokers(), Config::default()),
+    );
+    let specs: Vec<_> = (1..=4)
+        .map(|partitions| TopicSpec {
+            name: name("race"),
+            partitions,
+        })
+        .collect();
+    let (one, two) = tokio::join!(one.ensure(&specs), two.ensure(&specs));
+    assert_eq!(one.unwrap(), two.unwrap());
+}
+
+/// Whatever an append carries, the topics that we make take it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_larger_than_the_queue_waits_for_room() {
+    let log = open(&brokers(), Config::default());
+    let topic = topic(&log, "large", 2).await;
+    let size = crate::rules::MAX_VALUE;
+    assert!(24 * size > Config::default().backlog_bytes);
+    log.append(&topic.name, numbered(0..24, size))
+        .await
+        .unwrap();
+    let mut records = Vec::new();
+    for partition in 0..2 {
+        let mut from = 0;
+        loop {
+            let more = log.read(&topic.name, partition, from, 100).await.unwrap();
+            let Some(last) = more.last() else { break };
+            from = last.offset + 1;
+            records.extend(more);
+        }
+    }
+    assert_eq!(numbers(&records), (0..24).collect::<Vec<_>>());
+    assert!(records.iter().all(|record| record.value.len() == size));
+}
+
+/// fault:F8: who followed a topic that was made again is told; who stored a place begins anew in the new one,
+/// and who kept it in the log as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_is_another_one() {
+    let log = open(&brokers(), Config::default());
+    let before = topic(&log, "again", 2).await;
+    log.append(&before.name, numbered(0..200, 10))
+        .await
+        .unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let stored = StartAt::Stored(Arc::clone(&ledger) as _);
+    let mut storing = log
+        .subscribe(subscription(&before, "storing", "one", stored))
+        .await
+        .unwrap();
+    let mut keeping = log
+        .subscribe(subscription(&before, "keeping", "one", StartAt::Group))
+        .await
+        .unwrap();
+    let mut tail = log.tail(&before.name).await.unwrap();
+    take(storing.as_mut(), 200).await;
+    for record in take(keeping.as_mut(), 200).await {
+        keeping
+            .commit(&record.partition, record.offset + 1)
+            .await
+            .unwrap();
+    }
+
+    delete(&before.name).await;
+    let again = TopicSpec {
+        name: Arc::clone(&before.name),
+        partitions: 2,
+    };
+    let after = log.ensure(&[again]).await.unwrap().remove(0);
+    assert_ne!(after.id, before.id);
+    // More than before, so that every old place exists in the new topic as well.
+    append_patiently(&log, &after, numbered(1000..1500, 10)).await;
+
+    let lost = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Err(error) = tail.next(500).await {
+                break error;
+            }
+        }
+    });
+    assert!(matches!(lost.await.unwrap(), Error::OutOfRange { .. }));
+    for consumer in [&mut storing, &mut keeping] {
+        let numbers = all_of(consumer.as_mut(), &after).await;
+        assert_eq!(numbers, (1000..1500).collect::<Vec<_>>());
+    }
+    let mut new = log.tail(&after.name).await.unwrap();
+    append_patiently(&log, &after, numbered(2000..2010, 10)).await;
+    assert!(follow(new.as_mut(), 10).await.len() >= 10);
+}
+
+/// The numbers of the topic's records that this consumer brings under the topic's new identity.
+async fn all_of(consumer: &mut dyn Consumer, topic: &Topic) -> Vec<u32> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut numbers = std::collections::BTreeSet::new();
+    while numbers.len() < 500 {
+        assert!(Instant::now() < deadline, "{} of 500 came", numbers.len());
+        match consumer
+            .poll(500, Duration::from_millis(200))
+            .await
+            .unwrap()
+        {
+            Poll::Assigned(_) => {}
+            Poll::Records(records) => {
+                let new = records
+                    .iter()
+                    .filter(|record| record.partition.topic_id == topic.id);
+                numbers.extend(new.map(number));
+            }
+        }
+    }
+    numbers.into_iter().collect()
+}
+
+/// The outcome of an append may be unknown while the brokers learn of the new topic: it is repeated.
+async fn append_patiently(log: &KafkaLog, topic: &Topic, records: Vec<Record>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = log.append(&topic.name, records.clone()).await {
+        assert!(matches!(error, Error::Unavailable(_)), "{error}");
+        assert!(Instant::now() < deadline, "{error}");
+    }
+}
+
+async fn delete(name: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let deleted = admin.delete_topics(&[name], &options).await.unwrap();
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+}
