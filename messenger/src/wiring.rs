@@ -1,6 +1,6 @@
 //! Puts the services of a process together: one short function for each, in the order of their needs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use cache::{Cache, Limits};
@@ -8,6 +8,7 @@ use contracts::{
     ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
 };
 use eventlog::EventLog;
+use futures_util::future::try_join_all;
 use kit::{Clock, Ids, Node, OnFailure, RandomIds, SystemClock};
 
 use crate::{
@@ -25,6 +26,7 @@ pub(crate) struct Base {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     replica: Arc<str>,
+    stores: HashMap<Service, sql::Db>,
 }
 
 /// Distributed processes wait so long for the migration job before they give up.
@@ -42,28 +44,28 @@ pub(crate) async fn build(
     crate::check::make_data_folder(config)?;
     node.trust(config.http.trusted_proxies.clone());
     node.limit_connections(config.http.connections_per_address);
-    let base = Base::open(node, config).await?;
+    let mut base = Base::open(node, config, topology).await?;
 
-    let user = user(node, &base).await?;
-    let verifier = auth(node, &base, &user).await?;
+    let user = user(node, &mut base)?;
+    let verifier = auth(node, &mut base, &user).await?;
     let door = user::Door {
         user: user.clone(),
         limits: base.limits.clone(),
         config: base.config.user.clone(),
     };
     node.http(user::routes(door, verifier.clone()).0);
-    let message = message(node, &base, &verifier).await?;
-    let ai = ai(node, &base, &user, &message, &verifier).await?;
-    chat(node, &base, &user, &message, &ai, &verifier).await?;
-    ws_gateway(node, &base, &message, &ai, &verifier)?;
-    ws_ai_advice(node, &base, &verifier)?;
-    ws_autoreply(node, &base, &verifier)?;
+    let message = message(node, &mut base, &verifier)?;
+    let ai = ai(node, &mut base, &user, &message, &verifier)?;
+    chat(node, &mut base, &user, &message, &ai, &verifier)?;
+    ws_gateway(node, &mut base, &message, &ai, &verifier)?;
+    ws_ai_advice(node, &mut base, &verifier)?;
+    ws_autoreply(node, &mut base, &verifier)?;
     node.http(crate::web::routes());
     Ok(())
 }
 
 impl Base {
-    async fn open(node: &mut Node, config: &Config) -> anyhow::Result<Self> {
+    async fn open(node: &mut Node, config: &Config, topology: &Topology) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(RandomIds);
         let log = eventlog::open(
@@ -106,19 +108,16 @@ impl Base {
             topics,
             clock,
             ids,
+            stores: open_stores(config, topology).await?,
         })
     }
 
-    /// Opens a service's own store. An embedded one migrates itself; on a server that is a job of its own.
-    async fn db(&self, node: &mut Node, service: Service) -> anyhow::Result<sql::Db> {
-        let migrations = service
-            .migrations()
+    /// The store of a service, watched and closed with the node.
+    fn db(&mut self, node: &mut Node, service: Service) -> anyhow::Result<sql::Db> {
+        let db = self
+            .stores
+            .remove(&service)
             .context("a service without tables has no store")?;
-        let db = sql::open(&self.config.sql, service.name(), &self.config.pool).await?;
-        match db.engine() {
-            sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
-            sql::Engine::Postgres => sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?,
-        }
         let (watched, stop) = (db.clone(), node.token());
         node.task("store", OnFailure::Fatal, move || {
             let (db, stop) = (watched.clone(), stop.clone());
@@ -135,8 +134,30 @@ impl Base {
     }
 }
 
-async fn user(node: &mut Node, base: &Base) -> anyhow::Result<UserClient> {
-    let db = base.db(node, Service::User).await?;
+/// Opens the own stores of all services that run here, side by side: making them is mostly waiting for the disk. An embedded
+/// one migrates itself; on a server that is a job of its own.
+async fn open_stores(
+    config: &Config,
+    topology: &Topology,
+) -> anyhow::Result<HashMap<Service, sql::Db>> {
+    let open = async |(service, migrations): (Service, &'static sql::Migrations)| {
+        let db = sql::open(&config.sql, service.name(), &config.pool).await?;
+        match db.engine() {
+            sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
+            sql::Engine::Postgres => sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?,
+        }
+        anyhow::Ok((service, db))
+    };
+    let with_tables = Service::ALL
+        .into_iter()
+        .filter(|service| topology.is_here(*service))
+        .filter_map(|service| Some((service, service.migrations()?)));
+    let stores = try_join_all(with_tables.map(open)).await?;
+    Ok(stores.into_iter().collect())
+}
+
+fn user(node: &mut Node, base: &mut Base) -> anyhow::Result<UserClient> {
+    let db = base.db(node, Service::User)?;
     let deps = user::Deps {
         db,
         clock: base.clock.clone(),
@@ -145,8 +166,12 @@ async fn user(node: &mut Node, base: &Base) -> anyhow::Result<UserClient> {
     Ok(user::build(deps, node))
 }
 
-async fn auth(node: &mut Node, base: &Base, user: &UserClient) -> anyhow::Result<Arc<Verifier>> {
-    let db = base.db(node, Service::Auth).await?;
+async fn auth(
+    node: &mut Node,
+    base: &mut Base,
+    user: &UserClient,
+) -> anyhow::Result<Arc<Verifier>> {
+    let db = base.db(node, Service::Auth)?;
     let embedded = db.engine() == sql::Engine::Sqlite;
     let deps = auth::Deps {
         db,
@@ -163,13 +188,13 @@ async fn auth(node: &mut Node, base: &Base, user: &UserClient) -> anyhow::Result
     Ok(verifier)
 }
 
-async fn message(
+fn message(
     node: &mut Node,
-    base: &Base,
+    base: &mut Base,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<MessageClient> {
     let deps = message::Deps {
-        db: base.db(node, Service::Message).await?,
+        db: base.db(node, Service::Message)?,
         log: base.log.clone(),
         topics: base.topics.clone(),
         clock: base.clock.clone(),
@@ -186,16 +211,16 @@ async fn message(
     Ok(message)
 }
 
-async fn chat(
+fn chat(
     node: &mut Node,
-    base: &Base,
+    base: &mut Base,
     user: &UserClient,
     message: &MessageClient,
     ai: &AiClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<()> {
     let deps = chat::Deps {
-        db: base.db(node, Service::Chat).await?,
+        db: base.db(node, Service::Chat)?,
         log: base.log.clone(),
         limits: base.limits.clone(),
         topics: base.topics.clone(),
@@ -213,7 +238,7 @@ async fn chat(
 
 fn ws_gateway(
     node: &mut Node,
-    base: &Base,
+    base: &mut Base,
     message: &MessageClient,
     ai: &AiClient,
     verifier: &Arc<Verifier>,
@@ -231,15 +256,15 @@ fn ws_gateway(
     Ok(ws_gateway::build(&base.config.ws_gateway, deps, node)?)
 }
 
-async fn ai(
+fn ai(
     node: &mut Node,
-    base: &Base,
+    base: &mut Base,
     user: &UserClient,
     message: &MessageClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<AiClient> {
     let deps = ai::Deps {
-        db: base.db(node, Service::Ai).await?,
+        db: base.db(node, Service::Ai)?,
         log: base.log.clone(),
         cache: base.cache.clone(),
         message: message.clone(),
@@ -254,7 +279,7 @@ async fn ai(
     Ok(ai::build(&base.config.ai, deps, node)?)
 }
 
-fn ws_ai_advice(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
+fn ws_ai_advice(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
     let deps = ws_ai_advice::Deps {
         log: base.log.clone(),
         cache: base.cache.clone(),
@@ -267,7 +292,7 @@ fn ws_ai_advice(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyho
     Ok(ws_ai_advice::build(&base.config.ws_ai_advice, deps, node)?)
 }
 
-fn ws_autoreply(node: &mut Node, base: &Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
+fn ws_autoreply(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
     let deps = ws_autoreply::Deps {
         log: base.log.clone(),
         topics: base.topics.clone(),

@@ -153,58 +153,69 @@ async fn load(file: &File, connection: &mut SqliteConnection) -> Result<Loaded, 
 impl Engine {
     async fn ensure(&self, specs: &[TopicSpec]) -> Result<Vec<Topic>, Error> {
         let mut writer = self.writer.lock().await;
+        let mut missing: Vec<Topic> = Vec::new();
         let mut topics = Vec::with_capacity(specs.len());
         for spec in specs {
-            let known = self
-                .topics
-                .read()
-                .get(&spec.name)
-                .map(|open| open.topic.clone());
-            let topic = match known {
-                Some(topic) if topic.partitions != spec.partitions => {
-                    return Err(Error::PartitionMismatch {
-                        topic: spec.name.to_string(),
-                        wanted: spec.partitions,
-                        found: topic.partitions,
-                    });
-                }
-                Some(topic) => topic,
-                None => self.add_topic(&mut writer, spec).await?,
-            };
+            let is_wanted = |topic: &&Topic| topic.name == spec.name;
+            let open = self.topics.read().get(&spec.name).cloned();
+            let known = open
+                .map(|open| open.topic.clone())
+                .or_else(|| missing.iter().find(is_wanted).cloned());
+            let topic = known.unwrap_or_else(|| {
+                let topic = Topic {
+                    name: Arc::clone(&spec.name),
+                    id: self.ids.next(),
+                    partitions: spec.partitions,
+                };
+                missing.push(topic.clone());
+                topic
+            });
+            if topic.partitions != spec.partitions {
+                return Err(Error::PartitionMismatch {
+                    topic: spec.name.to_string(),
+                    wanted: spec.partitions,
+                    found: topic.partitions,
+                });
+            }
             topics.push(topic);
+        }
+        if !missing.is_empty() {
+            self.add_topics(&mut writer, missing).await?;
         }
         Ok(topics)
     }
 
-    async fn add_topic(&self, writer: &mut Writer, spec: &TopicSpec) -> Result<Topic, Error> {
+    /// Adds all of them or none.
+    async fn add_topics(&self, writer: &mut Writer, topics: Vec<Topic>) -> Result<(), Error> {
         self.memory.lock().check_writable()?;
-        let topic = Topic {
-            name: Arc::clone(&spec.name),
-            id: self.ids.next(),
-            partitions: spec.partitions,
-        };
-        let row = self
+        let rows = self
             .transact(writer, async |connection| {
                 store::begin(connection, Level::Disk).await?;
-                let row = store::add_topic(connection, &topic, BLOCK).await?;
+                let mut rows = Vec::with_capacity(topics.len());
+                for topic in &topics {
+                    rows.push(store::add_topic(connection, topic, BLOCK).await?);
+                }
                 store::commit(connection).await?;
-                Ok(row)
+                Ok(rows)
             })
             .await?;
         let reserved = self.memory.lock().highest_reserved().max(BLOCK);
         self.set_mark(reserved).await?;
-        let lanes = (0..topic.partitions).map(|number| {
-            let partition = Partition {
-                topic: Arc::clone(&topic.name),
-                topic_id: topic.id,
-                number,
-            };
-            Lane::new(row + i64::from(number), partition, 0, 0, BLOCK)
-        });
-        let first = self.memory.lock().add(lanes.collect());
-        let open = Arc::new(OpenTopic::new(topic.clone(), first));
-        self.topics.write().insert(Arc::clone(&topic.name), open);
-        Ok(topic)
+        for (topic, row) in topics.into_iter().zip(rows) {
+            let lanes = (0..topic.partitions).map(|number| {
+                let partition = Partition {
+                    topic: Arc::clone(&topic.name),
+                    topic_id: topic.id,
+                    number,
+                };
+                Lane::new(row + i64::from(number), partition, 0, 0, BLOCK)
+            });
+            let first = self.memory.lock().add(lanes.collect());
+            let name = Arc::clone(&topic.name);
+            let open = Arc::new(OpenTopic::new(topic, first));
+            self.topics.write().insert(name, open);
+        }
+        Ok(())
     }
 
     async fn append(

@@ -220,8 +220,8 @@ async fn a_login_returns_a_token() {
 }
 
 /// row:A05, threat:T5: the same answer after the same work. Measured is the whole request: names that are known and
-/// names that are not take turns, and the medians of fifty each differ by less than 5 %. Others use the machine as
-/// well, so one round of three has to be that quiet; work that one way has and the other has not shows in all of them.
+/// names that are not take turns, and what the quickest fifth of fifty each takes differs by less than 5 %. Others use the
+/// machine as well, which only makes tries slower; work that one way has and the other has not shows in all of them.
 /// Guesses are many here, so the limits are raised.
 #[tokio::test]
 async fn wrong_password_and_unknown_user_look_alike() {
@@ -236,8 +236,8 @@ async fn wrong_password_and_unknown_user_look_alike() {
         let door = world.door();
         door.register("ann").await;
         let mut differences = Vec::new();
-        for _ in 0..3 {
-            let [known, unknown] = medians(&door).await;
+        for _ in 0..4 {
+            let [known, unknown] = quickest(&door).await;
             differences.push((known / unknown - 1.0).abs());
             if differences.last().is_some_and(|last| *last < 0.05) {
                 break;
@@ -249,7 +249,7 @@ async fn wrong_password_and_unknown_user_look_alike() {
 }
 
 /// Seconds until a wrong password is refused, for a name that is known and for names that are not.
-async fn medians(door: &super::door::Door) -> [f64; 2] {
+async fn quickest(door: &super::door::Door) -> [f64; 2] {
     let mut times = [Vec::new(), Vec::new()];
     let mut bodies = Vec::new();
     for n in 0..50 {
@@ -265,7 +265,7 @@ async fn medians(door: &super::door::Door) -> [f64; 2] {
     assert!(bodies.iter().all(|body| *body == bodies[0]));
     times.map(|mut times| {
         times.sort_unstable();
-        times[times.len() / 2].as_secs_f64()
+        times[times.len() / 10].as_secs_f64()
     })
 }
 
