@@ -50,3 +50,5 @@ ci: ## what runs before anything lands
 
 servers-down: ## stop the servers that the tests brought up
 	scripts/postgres down
+	scripts/redis down
+	scripts/kafka down

@@ -26,6 +26,8 @@ pub struct Topics {
     pub ai_thread_created: String,
     /// Somebody was invited: key = user id.
     pub chat_invite: String,
+    /// What stands before the name of each topic of dead letters.
+    pub dead_letter_prefix: String,
 }
 
 impl Default for Topics {
@@ -40,14 +42,15 @@ impl Default for Topics {
             ai_binding_init: "chat.binding.init".to_owned(),
             ai_thread_created: "chat.binding.thread-created".to_owned(),
             chat_invite: "chat.invite.send".to_owned(),
+            dead_letter_prefix: String::new(),
         }
     }
 }
 
 impl Topics {
     /// The dead-letter topic of one consumer group.
-    pub fn dead_letters(group: &str) -> String {
-        format!("{group}.dead-letter")
+    pub fn dead_letters(&self, group: &str) -> String {
+        format!("{}{group}.dead-letter", self.dead_letter_prefix)
     }
 }
 

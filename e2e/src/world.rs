@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use contracts::events::Topics;
 use kit::CancellationToken;
 use messenger::{Config, Process, Topology};
 use tempfile::TempDir;
@@ -14,13 +15,13 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// Embedded log, SQLite, memory.
-    Sqlite,
-    /// Embedded log, PostgreSQL, memory.
-    Postgres,
+    Embedded,
+    /// Apache Kafka, PostgreSQL, Redis.
+    Servers,
 }
 
 impl Engine {
-    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+    pub const ALL: [Self; 2] = [Self::Embedded, Self::Servers];
 }
 
 /// A messenger in this process.
@@ -51,21 +52,63 @@ pub(crate) async fn settings(engine: Engine, folder: &Path) -> Config {
     config.ai.limits.pause = std::time::Duration::from_millis(200);
     config.ai.limits.delay_min = std::time::Duration::from_millis(300);
     config.ai.limits.delay_max = std::time::Duration::from_millis(600);
-    if engine == Engine::Postgres {
+    if engine == Engine::Servers {
         config.sql = fresh_database().await;
         config.auth.secret = Some(SECRET.into());
+        config.log = format!("kafka://{}", server("KAFKA_BROKERS"));
+        config.cache = server("REDIS_URL");
+        share(&mut config);
     }
     config.resolved()
 }
 
-/// A database of its own on the server of `DATABASE_URL`, migrated. It stays until the server goes.
-async fn fresh_database() -> String {
+/// Names of its own for everything on the broker, where the worlds of other scenarios are as well.
+fn share(config: &mut Config) {
+    let prefix = format!("e2e-{}.", crate::key());
+    let Topics {
+        message_persist,
+        forward_message,
+        ai_feed,
+        ai_autoreply,
+        ai_advice_request,
+        ai_advice_response,
+        ai_binding_init,
+        ai_thread_created,
+        chat_invite,
+        dead_letter_prefix,
+    } = &mut config.topics;
+    for name in [
+        message_persist,
+        forward_message,
+        ai_feed,
+        ai_autoreply,
+        ai_advice_request,
+        ai_advice_response,
+        ai_binding_init,
+        ai_thread_created,
+        chat_invite,
+        dead_letter_prefix,
+    ] {
+        name.insert_str(0, &prefix);
+    }
+    config.eventlog.kafka.group_prefix = prefix;
+    // Sixty worlds share one small broker.
+    config.partitions = 2;
+}
+
+/// Where a server for tests is.
+fn server(variable: &str) -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "tests learn of the running server from here"
+        reason = "tests learn of the running servers from here"
     )]
-    let url = std::env::var("DATABASE_URL")
-        .expect("DATABASE_URL names the PostgreSQL server for tests: run scripts/test");
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} names a server for tests: run scripts/test"))
+}
+
+/// A database of its own on the server of `DATABASE_URL`, migrated. It stays until the server goes.
+async fn fresh_database() -> String {
+    let url = server("DATABASE_URL");
     let name = format!(
         "e2e_{}",
         uuid::Uuid::parse_str(&crate::key()).unwrap().simple()
@@ -219,6 +262,8 @@ impl Child {
         command
             .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
             .env_remove("DATABASE_URL")
+            .env_remove("KAFKA_BROKERS")
+            .env_remove("REDIS_URL")
             .env("E2E_CHILD", folder.join("messenger.toml"))
             .env("MESSENGER_AUTH__SECRET", SECRET)
             .stdin(Stdio::null())

@@ -29,9 +29,9 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     ];
     troubles.extend(same_port(&config.http));
     troubles.extend(kit::telemetry::parse_filter(&config.log_filter).err());
-    troubles.extend(said(eventlog::check(&config.log, &config.embedded_log)));
+    troubles.extend(said(eventlog::check(&config.log, &config.eventlog)));
     troubles.extend(said(sql));
-    troubles.extend(said(cache::open(&config.cache)));
+    troubles.extend(said(cache::check(&config.cache)));
     troubles.extend(config.auth.check(has_key_file).err().unwrap_or_default());
     troubles.extend(config.message.check().err());
     troubles.extend(config.ai.check().err().unwrap_or_default());
@@ -65,7 +65,7 @@ fn covers(wide: SocketAddr, other: SocketAddr) -> bool {
 
 /// What is wrong with the folders that embedded engines and keys need: one line for each of them. Nothing is made.
 pub(crate) fn folders(config: &Config) -> Vec<String> {
-    let log = eventlog::check(&config.log, &config.embedded_log);
+    let log = eventlog::check(&config.log, &config.eventlog);
     let log = log.ok().flatten();
     let log = log.and_then(|file| file.parent().map(Path::to_owned));
     let mut folders = vec![config.data.clone()];

@@ -220,7 +220,7 @@ async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
     );
     let log = eventlog::open(
         &config.log,
-        config.embedded_log.clone(),
+        config.eventlog.clone(),
         clock,
         ids,
         node.spawner(),

@@ -70,13 +70,13 @@ impl Base {
         let ids: Arc<dyn Ids> = Arc::new(RandomIds);
         let log = eventlog::open(
             &config.log,
-            config.embedded_log.clone(),
+            config.eventlog.clone(),
             clock.clone(),
             ids.clone(),
             node.spawner(),
         )
         .await?;
-        let cache = cache::open(&config.cache)?;
+        let cache = cache::open(&config.cache, &node.spawner())?;
         let topics = Arc::new(config.topics.clone());
         let partitions = config.partitions;
         let mut needed = [

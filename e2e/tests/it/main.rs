@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "scenarios start their own tasks")]
 #![expect(clippy::print_stdout, reason = "verdicts and counts are worth reading")]
 
-/// Makes of each scenario a test on SQLite and one on PostgreSQL.
+/// Makes of each scenario a test on embedded engines and one on the servers.
 macro_rules! scenarios {
     ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
         $(#[$doc])*
@@ -14,13 +14,13 @@ macro_rules! scenarios {
 
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
-            async fn sqlite() {
-                super::$name(e2e::Engine::Sqlite).await;
+            async fn embedded() {
+                super::$name(e2e::Engine::Embedded).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn postgres() {
-                super::$name(e2e::Engine::Postgres).await;
+            async fn servers() {
+                super::$name(e2e::Engine::Servers).await;
             }
         }
     )*};

@@ -20,7 +20,7 @@ async fn world() -> (World, Proxy) {
         .expect("postgres://user@host:port/database");
     let proxy = Proxy::start(place.to_owned()).await;
     let through = proxy.address.to_string();
-    let world = World::with(Engine::Postgres, |config| {
+    let world = World::with(Engine::Servers, |config| {
         config.sql = config.sql.replacen(place, &through, 1);
     })
     .await;

@@ -170,5 +170,5 @@ async fn fills_and_frees(engine: Engine, disk: &Path) {
 #[ignore = "needs a small disk: scripts/small-disk"]
 async fn a_full_disk_refuses_and_recovers() {
     let disk = std::env::var_os("SMALL_DISK").expect("SMALL_DISK names a folder on a small disk");
-    fills_and_frees(Engine::Sqlite, Path::new(&disk)).await;
+    fills_and_frees(Engine::Embedded, Path::new(&disk)).await;
 }

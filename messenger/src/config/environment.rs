@@ -56,16 +56,28 @@ pub(super) fn overlay(
         let keys: Vec<_> = path.split('.').collect();
         let value =
             typed(&text, lookup(&defaults, &keys)).map_err(|error| format!("{name}: {error}"))?;
-        let before = table.clone();
-        set(table, &keys, value);
-        fill(table, &defaults, 0);
         // Read at once, so that a mistake is reported with the name of its variable.
-        if let Err(error) = table.clone().try_into::<Config>() {
-            *table = before;
-            return Err(format!("{name}: {}", super::told(&error, "")));
+        let mut read = with(table, &keys, value, &defaults);
+        // What has no default does not say that it is a number.
+        if let (Err(_), None, Ok(number)) = (&read, lookup(&defaults, &keys), text.parse()) {
+            read = with(table, &keys, Value::Integer(number), &defaults);
         }
+        *table = read.map_err(|error| format!("{name}: {}", super::told(&error, "")))?;
     }
     Ok(())
+}
+
+/// `table` with one more value, if that can be read.
+fn with(
+    table: &Table,
+    keys: &[&str],
+    value: Value,
+    defaults: &Table,
+) -> Result<Table, toml::de::Error> {
+    let mut table = table.clone();
+    set(&mut table, keys, value);
+    fill(&mut table, defaults, 0);
+    table.clone().try_into::<Config>().map(|_| table)
 }
 
 /// Fills in the parts that are missing of settings that have parts, such as limits.

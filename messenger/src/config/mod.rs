@@ -36,7 +36,7 @@ pub struct Config {
     /// Pools and time-outs of the databases.
     pub pool: sql::PoolConfig,
     /// The embedded log.
-    pub embedded_log: eventlog::Config,
+    pub eventlog: eventlog::Config,
     /// The names of the topics.
     pub topics: Topics,
     /// Accounts.
@@ -97,7 +97,7 @@ impl Default for Config {
             replica: "0".to_owned(),
             http: Http::default(),
             pool: sql::PoolConfig::default(),
-            embedded_log: eventlog::Config::default(),
+            eventlog: eventlog::Config::default(),
             topics: Topics::default(),
             user: user::Config::default(),
             auth: auth::Config::default(),

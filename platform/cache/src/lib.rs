@@ -249,20 +249,43 @@ fn check_size(key: &str, value: &Bytes, most: usize) -> Result<(), Error> {
     }
 }
 
+/// Refuses an address that can never be opened. Nobody is asked.
+///
+/// # Errors
+/// As [`open`].
+pub fn check(url: &str) -> Result<(), Error> {
+    Place::parse(url).map(drop)
+}
+
 /// Opens the cache at `url`: `memory:` for one process, or a Redis or Valkey server, see [`Redis`]. Such a server need not
 /// be there: tasks of `spawner` look for it as long as the node runs.
 ///
 /// # Errors
 /// [`Error::Refused`] with the addresses there are. The address itself is not repeated: it may hold a password.
 pub fn open(url: &str, spawner: &Spawner) -> Result<Arc<dyn Cache>, Error> {
-    match url.split_once(':') {
-        Some(("memory", "")) => Ok(Arc::new(Memory::new())),
-        Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => {
-            Ok(Arc::new(Redis::open(url, spawner)?))
+    Ok(match Place::parse(url)? {
+        Place::Memory => Arc::new(Memory::new()),
+        Place::Redis(client) => Arc::new(Redis::new(client, spawner)),
+    })
+}
+
+/// What an address names.
+enum Place {
+    Memory,
+    Redis(::redis::Client),
+}
+
+impl Place {
+    fn parse(url: &str) -> Result<Self, Error> {
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => {
+                redis::client(url).map(Self::Redis)
+            }
+            _ => Err(Error::Refused(
+                "the cache address must be memory: or redis://HOST:PORT".to_owned(),
+            )),
         }
-        _ => Err(Error::Refused(
-            "the cache address must be memory: or redis://HOST:PORT".to_owned(),
-        )),
     }
 }
 

@@ -100,7 +100,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
         FORWARD_GROUP,
         RUNS_GROUP,
     ];
-    specs.extend(groups.map(|group| spec(&Topics::dead_letters(group), 1)));
+    specs.extend(groups.map(|group| spec(&topics.dead_letters(group), 1)));
     specs
 }
 

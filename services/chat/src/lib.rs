@@ -81,7 +81,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
         spec(&topics.ai_binding_init, partitions),
         spec(&topics.ai_thread_created, partitions),
         spec(&topics.ai_advice_request, partitions),
-        spec(&Topics::dead_letters(app::consumers::THREADS_GROUP), 1),
+        spec(&topics.dead_letters(app::consumers::THREADS_GROUP), 1),
     ]
 }
 

@@ -90,8 +90,8 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
         spec(&topics.forward_message, partitions),
         spec(&topics.ai_feed, partitions),
         spec(&topics.ai_autoreply, partitions),
-        spec(&Topics::dead_letters(app::publish::GROUP), 1),
-        spec(&Topics::dead_letters(app::autoreply::GROUP), 1),
+        spec(&topics.dead_letters(app::publish::GROUP), 1),
+        spec(&topics.dead_letters(app::autoreply::GROUP), 1),
     ]
 }
 

@@ -41,7 +41,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     vec![
         spec(&topics.ai_advice_response, partitions),
         spec(&topics.forward_message, partitions),
-        spec(&Topics::dead_letters(app::GROUP), 1),
+        spec(&topics.dead_letters(app::GROUP), 1),
     ]
 }
 

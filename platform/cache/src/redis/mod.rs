@@ -74,24 +74,15 @@ impl Meters {
 }
 
 impl Redis {
-    /// The cache at `url`. The server need not be there yet: tasks of `spawner` connect in the background.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] when the address is none; it is not repeated.
-    pub fn open(url: &str, spawner: &Spawner) -> Result<Self, Error> {
+    /// The cache of `client`. The server need not be there yet: tasks of `spawner` connect in the background.
+    pub(crate) fn new(client: Client, spawner: &Spawner) -> Self {
         metrics::describe();
-        let client = client(url).ok_or_else(|| {
-            Error::Refused(
-                "the cache address must be redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS"
-                    .to_owned(),
-            )
-        })?;
-        Ok(Self {
+        Self {
             calls: Line::open("calls", client.clone(), spawner),
             channels: Line::open("channels", client, spawner),
             scripts: Scripts::new(),
             meters: Meters::new(),
-        })
+        }
     }
 
     async fn run<T: FromRedisValue + Send>(
@@ -123,8 +114,20 @@ impl Redis {
     }
 }
 
-/// A client for the server at `url`, if that is an address.
-fn client(url: &str) -> Option<Client> {
+/// A client for the server at `url`, which connects later.
+///
+/// # Errors
+/// [`Error::Refused`] when the address is none; it is not repeated.
+pub(crate) fn client(url: &str) -> Result<Client, Error> {
+    address(url).ok_or_else(|| {
+        Error::Refused(
+            "the cache address must be redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS"
+                .to_owned(),
+        )
+    })
+}
+
+fn address(url: &str) -> Option<Client> {
     let info: ConnectionInfo = url.into_connection_info().ok()?;
     let is_address = match info.addr() {
         ConnectionAddr::Tcp(..) => true,

@@ -4,7 +4,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use contracts::events::Topics;
 use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscription};
 use kit::{Backoff, BoxError, CancellationToken, Fault};
 use sql::Tx;
@@ -295,7 +294,7 @@ impl<H: Handler> Intake<H> {
             .post(
                 tx,
                 Outgoing {
-                    topic: Topics::dead_letters(self.group),
+                    topic: self.bindings.topics.dead_letters(self.group),
                     key,
                     payload,
                 },

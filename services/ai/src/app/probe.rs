@@ -130,7 +130,7 @@ impl Bindings {
             "trigger_o": row.trigger_o, "why": why,
         });
         let out = Outgoing {
-            topic: contracts::events::Topics::dead_letters(crate::RUNS_GROUP),
+            topic: self.topics.dead_letters(crate::RUNS_GROUP),
             key: row.thread.to_string().into(),
             payload: contracts::pipeline::encode(&payload),
         };

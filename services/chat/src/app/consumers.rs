@@ -185,7 +185,7 @@ impl Consumers {
             value: record.value.clone(),
         };
         self.log
-            .append(&Topics::dead_letters(THREADS_GROUP), vec![dead])
+            .append(&self.topics.dead_letters(THREADS_GROUP), vec![dead])
             .await?;
         // The position moves past it only when it is safe elsewhere.
         self.log.flush().await?;

@@ -85,7 +85,7 @@ impl Replies {
                 };
                 return Ok(self
                     .log
-                    .append(&Topics::dead_letters(GROUP), vec![dead])
+                    .append(&self.topics.dead_letters(GROUP), vec![dead])
                     .await?);
             }
         };

@@ -29,7 +29,7 @@ impl Publisher {
     ///
     /// A try that failed half-way is repeated whole; readers ignore a second `(chat, o)`.
     pub(crate) async fn publish(&self, outgoing: Vec<Outgoing>) -> bool {
-        let dead = Topics::dead_letters(GROUP);
+        let dead = self.topics.dead_letters(GROUP);
         let (mut forward, mut feed, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
         for out in outgoing {
             let list = match out.target {

@@ -199,7 +199,7 @@ async fn a_poison_record_goes_to_the_dead_letters() {
             world.persist(key.clone(), poison).await;
         }
         world.send(chat, user(1), "still here").await.unwrap();
-        let dead = Topics::dead_letters("message");
+        let dead = Topics::default().dead_letters("message");
         eventually("four dead letters", async || {
             world.records(&dead).await.len() == 4
         })

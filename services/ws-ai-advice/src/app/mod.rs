@@ -72,7 +72,7 @@ impl Advice {
             Err(error) => {
                 tracing::warn!(%error, offset, "an advice record is not readable");
                 metrics::counter!(names::DEAD).increment(1);
-                (Topics::dead_letters(GROUP), Record { key, value })
+                (self.topics.dead_letters(GROUP), Record { key, value })
             }
         }
     }
