@@ -112,6 +112,8 @@ fn a_setting_out_of_bounds_names_itself() {
             "0",
             "ws-ai-advice.sockets",
         ),
+        ("TOPIC_AI_FEED", "two words", "`two words`"),
+        ("TOPIC_AI_FEED", "chat.message.forward", "two topics"),
         ("KAFKA_BROKERS", "localhost:9092", "Kafka"),
         ("REDIS_URL", "redis://:hidden-word@localhost", "Redis"),
     ] {
