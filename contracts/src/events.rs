@@ -48,6 +48,21 @@ impl Default for Topics {
 }
 
 impl Topics {
+    /// The names of all topics but those of dead letters.
+    pub fn names(&self) -> [&str; 9] {
+        [
+            &self.message_persist,
+            &self.forward_message,
+            &self.ai_feed,
+            &self.ai_autoreply,
+            &self.ai_advice_request,
+            &self.ai_advice_response,
+            &self.ai_binding_init,
+            &self.ai_thread_created,
+            &self.chat_invite,
+        ]
+    }
+
     /// The dead-letter topic of one consumer group.
     pub fn dead_letters(&self, group: &str) -> String {
         format!("{}{group}.dead-letter", self.dead_letter_prefix)

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use contracts::events::Topics;
+use eventlog::TopicSpec;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::{
@@ -30,6 +32,7 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     troubles.extend(same_port(&config.http));
     troubles.extend(kit::telemetry::parse_filter(&config.log_filter).err());
     troubles.extend(said(eventlog::check(&config.log, &config.eventlog)));
+    troubles.extend(topics(&config.topics));
     troubles.extend(said(sql));
     troubles.extend(said(cache::check(&config.cache)));
     troubles.extend(config.auth.check(has_key_file).err().unwrap_or_default());
@@ -40,6 +43,19 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
         troubles.extend(wrong.map(|wrong| format!("{section}.{wrong}")));
     }
     troubles
+}
+
+/// Names that no topic can have, and names that two of them would have.
+fn topics(topics: &Topics) -> Vec<String> {
+    let mut names = topics.names();
+    names.sort_unstable();
+    let wrong = names.iter().filter_map(|name| {
+        let (name, partitions) = ((*name).into(), 1);
+        said(eventlog::check_topic(&TopicSpec { name, partitions }))
+    });
+    let shared = names.windows(2).filter(|pair| pair[0] == pair[1]);
+    let shared = shared.map(|pair| format!("two topics have the name `{}`", pair[0]));
+    wrong.chain(shared).collect()
 }
 
 fn said<T, E: ToString>(result: Result<T, E>) -> Option<String> {
@@ -65,19 +81,24 @@ fn covers(wide: SocketAddr, other: SocketAddr) -> bool {
 
 /// What is wrong with the folders that embedded engines and keys need: one line for each of them. Nothing is made.
 pub(crate) fn folders(config: &Config) -> Vec<String> {
+    let trouble = |folder: PathBuf| {
+        let error = usable(&folder).err()?;
+        Some(format!("data folder {}: {error}", folder.display()))
+    };
+    needed(config).into_iter().filter_map(trouble).collect()
+}
+
+/// The folders that embedded engines and keys need.
+fn needed(config: &Config) -> Vec<PathBuf> {
     let log = eventlog::check(&config.log, &config.eventlog);
     let log = log.ok().flatten();
     let log = log.and_then(|file| file.parent().map(Path::to_owned));
     let mut folders = vec![config.data.clone()];
     folders.extend(sql::check(&config.sql).ok().flatten());
-    folders.extend(log);
+    folders.extend(log.filter(|folder| !folder.as_os_str().is_empty()));
     folders.sort();
     folders.dedup();
-    let trouble = |folder: PathBuf| {
-        let error = usable(&folder).err()?;
-        Some(format!("data folder {}: {error}", folder.display()))
-    };
-    folders.into_iter().filter_map(trouble).collect()
+    folders
 }
 
 /// Whether `folder` is one that can be written to, or can be made.
@@ -100,18 +121,21 @@ fn usable(folder: &Path) -> io::Result<()> {
     Ok(accessat(CWD, nearest, wanted, AtFlags::EACCESS)?)
 }
 
-/// Makes the data folder for its owner alone: what people wrote stands in it.
+/// Makes the data folders for their owner alone: what people wrote stands in them.
 ///
 /// # Errors
 /// The folder and what the system says.
-pub(crate) fn make_data_folder(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn make_folders(config: &Config) -> anyhow::Result<()> {
     use anyhow::Context as _;
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data)
-        .with_context(|| format!("data folder {}", config.data.display()))
+    for folder in needed(config) {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("data folder {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ async fn migrate(
     topology: &Topology,
     direction: &Direction,
 ) -> anyhow::Result<()> {
-    check::make_data_folder(config)?;
+    check::make_folders(config)?;
     for service in Service::ALL
         .into_iter()
         .filter(|service| topology.is_here(*service))

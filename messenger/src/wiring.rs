@@ -7,7 +7,7 @@ use cache::{Cache, Limits};
 use contracts::{
     ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
 };
-use eventlog::EventLog;
+use eventlog::{EventLog, TopicSpec};
 use futures_util::future::try_join_all;
 use kit::{Clock, Ids, Node, OnFailure, RandomIds, SystemClock};
 
@@ -41,7 +41,7 @@ pub(crate) async fn build(
     topology
         .check(config)
         .map_err(|troubles| anyhow!(troubles.join("; ")))?;
-    crate::check::make_data_folder(config)?;
+    crate::check::make_folders(config)?;
     node.trust(config.http.trusted_proxies.clone());
     node.limit_connections(config.http.connections_per_address);
     let mut base = Base::open(node, config, topology).await?;
@@ -77,20 +77,7 @@ impl Base {
         )
         .await?;
         let cache = cache::open(&config.cache, &node.spawner())?;
-        let topics = Arc::new(config.topics.clone());
-        let partitions = config.partitions;
-        let mut needed = [
-            message::topics(&topics, partitions),
-            chat::topics(&topics, partitions),
-            ai::topics(&topics, partitions),
-            ws_gateway::topics(&topics, partitions),
-            ws_ai_advice::topics(&topics, partitions),
-            ws_autoreply::topics(&topics, partitions),
-        ]
-        .concat();
-        needed.sort_by(|a, b| a.name.cmp(&b.name));
-        needed.dedup();
-        log.ensure(&needed).await?;
+        log.ensure(&topics(config)).await?;
 
         let checked = log.clone();
         node.ready("event log", move || {
@@ -105,7 +92,7 @@ impl Base {
             replica: config.replica.as_str().into(),
             log,
             cache,
-            topics,
+            topics: Arc::new(config.topics.clone()),
             clock,
             ids,
             stores: open_stores(config, topology).await?,
@@ -132,6 +119,23 @@ impl Base {
         node.on_stop("store", move || async move { closed.close().await });
         Ok(db)
     }
+}
+
+/// The topics of all services, by name.
+fn topics(config: &Config) -> Vec<TopicSpec> {
+    let (topics, partitions) = (&config.topics, config.partitions);
+    let mut specs = [
+        message::topics(topics, partitions),
+        chat::topics(topics, partitions),
+        ai::topics(topics, partitions),
+        ws_gateway::topics(topics, partitions),
+        ws_ai_advice::topics(topics, partitions),
+        ws_autoreply::topics(topics, partitions),
+    ]
+    .concat();
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    specs.dedup();
+    specs
 }
 
 /// Opens the own stores of all services that run here, side by side: making them is mostly waiting for the disk. An embedded
@@ -220,6 +224,7 @@ fn chat(
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<()> {
     let deps = chat::Deps {
+        answers_kept: base.config.ai.retention,
         db: base.db(node, Service::Chat)?,
         log: base.log.clone(),
         limits: base.limits.clone(),

@@ -37,8 +37,10 @@ export class SessionKeeper {
   #renewal: Promise<Session> | null = null;
   #logout: Promise<void> | null = null;
   #logoutTimer: Timer = null;
-  /** The access token of the login that was left. */
-  #left: string | undefined;
+  /** The login that was left, until the server has heard of it. */
+  #left: Session | undefined;
+  /** Stands for `LOGGED_OUT` where there is no room for it. */
+  #loggedOut = false;
   #closed = false;
   readonly #unwatch: () => void;
 
@@ -98,12 +100,13 @@ export class SessionKeeper {
    * still there is not used, and the server is told again: soon, when the network is back, and by the next page.
    */
   async logout(): Promise<void> {
-    this.#left = this.session?.access_token;
+    this.#left = this.session ?? this.#left;
     this.end();
     try {
       this.#env.memory.setItem(LOGGED_OUT, 'yes');
     } catch {
-      // No room to remember it: the server is told all the same.
+      // No room to remember it: the server is told all the same, as long as this page lives.
+      this.#loggedOut = true;
     }
     await this.#tellLogout();
   }
@@ -145,14 +148,18 @@ export class SessionKeeper {
       // The new cookie takes the place of the one that an unheard logout needs.
       await this.#tellLogoutOnce();
       const held = await this.#ask(path, fields);
-      if (this.#isLoggedOut()) void this.#endByToken(this.#left);
-      this.#env.memory.removeItem(LOGGED_OUT);
+      this.#forgetLogout();
       return this.#accept(held);
     });
   }
 
   #isLoggedOut(): boolean {
-    return this.#env.memory.getItem(LOGGED_OUT) !== null;
+    return this.#loggedOut || this.#env.memory.getItem(LOGGED_OUT) !== null;
+  }
+
+  #forgetLogout(): void {
+    this.#loggedOut = false;
+    this.#env.memory.removeItem(LOGGED_OUT);
   }
 
   #refuseLoggedOut(): void {
@@ -168,6 +175,7 @@ export class SessionKeeper {
       .hold(LOCK, () => this.#tellLogoutOnce())
       .finally(() => {
         this.#logout = null;
+        if (!this.#isLoggedOut()) this.#endLeft();
         if (this.#closed || !this.#isLoggedOut()) return;
         const { clock, random } = this.#env;
         this.#logoutTimer = clock.setTimeout(() => this.#tellLogout(attempt + 1), retryDelay(attempt, random));
@@ -176,9 +184,16 @@ export class SessionKeeper {
   }
 
   async #tellLogoutOnce(): Promise<void> {
-    if (this.#isLoggedOut() && (await this.#isHeard(this.#left, 'same-origin'))) {
-      this.#env.memory.removeItem(LOGGED_OUT);
+    if (this.#isLoggedOut() && (await this.#isHeard(this.#left?.access_token, 'same-origin'))) {
+      this.#left = undefined;
+      this.#forgetLogout();
     }
+  }
+
+  /** Somebody signed in before the server heard of the logout: the cookie is another login's now. */
+  #endLeft(): void {
+    void this.#endByToken(this.#left?.access_token);
+    this.#left = undefined;
   }
 
   /** Ends a login whose cookie is gone already, as long as its access token holds. */
@@ -216,6 +231,7 @@ export class SessionKeeper {
   }
 
   #accept(held: Held): Session {
+    this.#endLeft();
     this.#set(held);
     this.#channel.post({ kind: 'session', ...held } satisfies SharedNotice);
     return held.session;
@@ -226,6 +242,7 @@ export class SessionKeeper {
       if (this.#held !== null) this.#set(null);
       return;
     }
+    if (this.#left?.session !== notice.session.session) this.#loggedOut = false;
     // Before this tab has a login of its own it takes none over: it asks with the cookie, as a new page does.
     if (this.#held === null) return;
     if (this.#held.session.user.id !== notice.session.user.id) this.#set(null);

@@ -90,7 +90,7 @@ fn a_setting_out_of_bounds_names_itself() {
         ("MESSENGER_PARTITIONS", "0", "partitions"),
         ("MESSENGER_LOG_FILTER", "info,kit=loud", "log_filter"),
         ("MESSENGER_HTTP__PUBLIC", "127.0.0.1:9191", "same port"),
-        ("MESSENGER_EMBEDDED_LOG__MEMORY_BYTES", "1", "memory_bytes"),
+        ("MESSENGER_EVENTLOG__MEMORY_BYTES", "1", "memory_bytes"),
         ("MESSENGER_LOG", "embedded:/", "embedded:/"),
         ("MESSENGER_SQL", "mysql://localhost", "sqlite:"),
         ("MESSENGER_CACHE", "memory:ann:hidden-word", "cache"),
@@ -112,8 +112,10 @@ fn a_setting_out_of_bounds_names_itself() {
             "0",
             "ws-ai-advice.sockets",
         ),
-        ("KAFKA_BROKERS", "localhost:9092", "Kafka"),
-        ("REDIS_URL", "redis://:hidden-word@localhost", "Redis"),
+        ("TOPIC_AI_FEED", "two words", "`two words`"),
+        ("TOPIC_AI_FEED", "chat.message.forward", "two topics"),
+        ("KAFKA_BROKERS", "localhost", "kafka://HOST:PORT"),
+        ("REDIS_URL", "redis://:hidden-word@", "redis://"),
     ] {
         for arguments in ["run", "check"] {
             let mut command = here.messenger(&[arguments]);

@@ -21,6 +21,7 @@ pub mod suite;
 
 pub use open::{Config, KafkaConfig, OpenError, check, open};
 pub use reading::{consume, follow};
+pub use rules::check_topic;
 pub use submit::Submitter;
 
 use std::{sync::Arc, time::Duration};

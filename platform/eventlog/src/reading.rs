@@ -46,7 +46,7 @@ pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
     }
 }
 
-/// Gives `take` what comes along `tail` until `stop`. While the log is away the place is kept: what happens meanwhile
+/// Gives `take` what comes along `tail`, as it comes together, until `stop`. While the log is away the place is kept: what happens meanwhile
 /// comes later.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
 pub async fn follow(
     mut tail: Box<dyn Tail>,
     stop: &CancellationToken,
-    mut take: impl FnMut(Delivered),
+    mut take: impl FnMut(Vec<Delivered>),
 ) -> Result<(), Error> {
     let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut backoff = waits();
@@ -66,7 +66,9 @@ pub async fn follow(
         match read {
             Ok(records) => {
                 backoff = waits();
-                records.into_iter().for_each(&mut take);
+                take(records);
+                // What waits in memory comes without waiting: others have their turn as well.
+                tokio::task::yield_now().await;
             }
             Err(Error::Unavailable(why)) => {
                 tracing::warn!(why, "the topic cannot be read; trying again");

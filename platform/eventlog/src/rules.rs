@@ -12,7 +12,7 @@ pub(crate) const MAX_PARTITIONS: u32 = 1024;
 pub(crate) const MAX_NAME: usize = 249;
 
 /// Refuses a topic that some adapter could not make.
-pub(crate) fn check_topic(spec: &TopicSpec) -> Result<(), Error> {
+pub fn check_topic(spec: &TopicSpec) -> Result<(), Error> {
     let name = &spec.name;
     let plain = name
         .bytes()

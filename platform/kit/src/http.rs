@@ -281,6 +281,8 @@ impl Door {
             let _seat = seat;
             tokio::pin!(connection);
             tokio::select! {
+                // A request that came at the last moment is answered before the connection is asked to end.
+                biased;
                 result = connection.as_mut() => drop(result),
                 () = is_closed.cancelled().then(|()| tokio::time::sleep(LINGER)) => {
                     connection.as_mut().graceful_shutdown();

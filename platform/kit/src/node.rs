@@ -1,8 +1,9 @@
 //! The process as a service sees it: listeners, tasks, readiness, stop.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -87,14 +88,9 @@ impl Spawner {
     /// Runs `work` once. A panic is logged and counted and disturbs nobody else.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let hard = self.hard.clone();
-        let inner = self.phase.tracker.spawn(async move {
-            tokio::select! {
-                () = work => {}
-                () = hard.cancelled() => {}
-            }
-        });
         self.phase.tracker.spawn(async move {
-            if inner.await.is_err_and(|error| error.is_panic()) {
+            let work = hard.run_until_cancelled(AssertUnwindSafe(work).catch_unwind());
+            if work.await.is_some_and(|result| result.is_err()) {
                 metrics::counter!("task_failures_total", "task" => name).increment(1);
                 tracing::error!(task = name, "task panicked");
             }

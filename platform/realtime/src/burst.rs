@@ -25,12 +25,16 @@ impl Hub {
 }
 
 impl Burst<'_> {
-    /// As [`Socket::send_event`], to be written when the burst ends.
+    /// As [`Socket::send_event`], to be written when the burst ends, or when there is no room before.
     ///
     /// # Errors
     /// [`Crowded`].
     pub fn send_event(&mut self, socket: &Arc<Socket>, frame: &Frame) -> Result<(), Crowded> {
-        if socket.queue_event(frame)? {
+        let queued = socket.queue_event(frame).or_else(|Crowded| {
+            socket.flush();
+            socket.queue_event(frame)
+        });
+        if queued.inspect_err(|Crowded| socket.lags())? {
             self.sockets.push(socket.clone());
         }
         Ok(())

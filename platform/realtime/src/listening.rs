@@ -93,10 +93,10 @@ impl<G: Gate> Listeners<G> {
     /// That of `feed`.
     pub async fn while_fed<E>(&self, feed: impl Future<Output = Result<(), E>>) -> Result<(), E> {
         self.is_fed.store(true, Ordering::Release);
-        feed.await.inspect_err(|_| {
-            self.is_fed.store(false, Ordering::Release);
-            self.hub.restart_all("restart");
-        })
+        let mut lost = Lost(Some(self));
+        feed.await?;
+        lost.0 = None;
+        Ok(())
     }
 
     /// For readiness: `why` while nobody would come in.
@@ -153,6 +153,18 @@ impl<G: Gate> Listeners<G> {
 
     fn is_fed(&self) -> bool {
         self.is_fed.load(Ordering::Acquire)
+    }
+}
+
+/// Everybody has to come back when it is dropped, which a feed that fails or panics does.
+struct Lost<'l, G>(Option<&'l Listeners<G>>);
+
+impl<G> Drop for Lost<'_, G> {
+    fn drop(&mut self) {
+        if let Some(listeners) = self.0 {
+            listeners.is_fed.store(false, Ordering::Release);
+            listeners.hub.restart_all("restart");
+        }
     }
 }
 

@@ -136,7 +136,8 @@ impl Socket {
     /// [`Crowded`] when half of the queue is used: nothing was sent, and the whole stream has to lag. Where there is
     /// no way to catch up, [`Socket::close`] with [`Close::TOO_SLOW`] instead.
     pub fn send_event(&self, frame: &Frame) -> Result<(), Crowded> {
-        if self.queue_event(frame)? {
+        let queued = self.queue_event(frame);
+        if queued.inspect_err(|Crowded| self.lags())? {
             self.driver.wake();
         }
         Ok(())
@@ -144,10 +145,13 @@ impl Socket {
 
     /// Puts an event into the queue; `true` when the caller has to see to it that it is written.
     pub(crate) fn queue_event(&self, frame: &Frame) -> Result<bool, Crowded> {
-        let pushed = self.queue.lock().push_event(frame);
-        let pushed = pushed.inspect_err(|Crowded| self.hub.metrics().lags.increment(1))?;
+        let pushed = self.queue.lock().push_event(frame)?;
         self.count_dropped(pushed);
         Ok(pushed.was_idle)
+    }
+
+    pub(crate) fn lags(&self) {
+        self.hub.metrics().lags.increment(1);
     }
 
     /// Sends something that soon loses its worth and is dropped first. With `replaces`, it takes the
@@ -352,6 +356,11 @@ impl Socket {
             self.driver.wake();
         }
         self.sent.store(self.hub.now(), Relaxed);
+        self.blocked.store(0, Relaxed);
+    }
+
+    /// Nothing waits for the client, whoever has written it.
+    pub(crate) fn is_served(&self) {
         self.blocked.store(0, Relaxed);
     }
 

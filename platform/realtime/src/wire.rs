@@ -35,6 +35,7 @@ impl Wire {
                 socket.take(&mut self.batch);
                 if self.batch.is_empty() {
                     self.batch = Vec::new();
+                    socket.is_served();
                     return Ok(true);
                 }
                 metrics.frames_out.increment(self.batch.len() as u64);
@@ -81,7 +82,67 @@ fn drop_written(batch: &mut Vec<Bytes>, mut written: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        task::{Context, Poll, Wake, Waker},
+    };
+
+    use kit::{Node, RandomIds, SystemClock};
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
     use super::*;
+    use crate::{Config, Frame, Hub};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// Two ends of one connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (near, _) = listener.accept().await.unwrap();
+        near.writable().await.unwrap();
+        (near, far.unwrap())
+    }
+
+    /// A session that waits for room hears of it, whoever has written.
+    #[tokio::test]
+    async fn a_write_by_somebody_else_makes_room() {
+        let (node, clock) = (Node::new(), Arc::new(SystemClock));
+        let hub = Hub::start("wire", Config::default(), clock, &RandomIds, &node).unwrap();
+        let connected = hub.connect([127, 0, 0, 1].into());
+        let socket = &connected.0;
+        let filler = Frame::text(&[b'x'; 1024]);
+        let fillers = hub.config().queue_bytes / 2 / filler.wire_len();
+        (0..fillers).for_each(|_| socket.send(&filler));
+        let count = Arc::new(Wakes::default());
+        let waker = Waker::from(count.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut room = pin!(socket.room());
+        assert_eq!(room.as_mut().poll(&mut context), Poll::Pending);
+
+        let (near, mut far) = pair().await;
+        socket.attach(&Arc::new(near));
+        socket.register(&waker);
+        socket.flush();
+        assert_eq!(count.0.load(SeqCst), 1);
+        assert_eq!(room.as_mut().poll(&mut context), Poll::Ready(()));
+        let mut taken = vec![0; fillers * filler.wire_len()];
+        far.read_exact(&mut taken).await.unwrap();
+
+        // Nobody waits any more, so nobody is woken.
+        socket.register(&waker);
+        socket.queue_event(&filler).unwrap();
+        socket.flush();
+        assert_eq!(count.0.load(SeqCst), 1);
+    }
 
     #[test]
     fn a_partial_write_goes_on_where_it_stopped() {

@@ -65,6 +65,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Ids of chats and threads.
     pub ids: Arc<dyn Ids>,
+    /// How long `ai` keeps its answers: so long it is known which question a key was used for.
+    pub answers_kept: std::time::Duration,
     /// Unique among the replicas of this service, the same after a restart.
     pub replica: Arc<str>,
 }
@@ -118,9 +120,9 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
     node.task("chat outbox", OnFailure::Restart, move || {
         outbox.clone().run(token.clone())
     });
-    let (questions, stop) = (publisher.clone(), node.token());
+    let (questions, kept, stop) = (publisher.clone(), deps.answers_kept, node.token());
     node.task("chat retention", OnFailure::Restart, move || {
-        questions.clone().forget(stop.clone())
+        questions.clone().forget(kept, stop.clone())
     });
     let checked = store.clone();
     node.ready("chat store", move || {

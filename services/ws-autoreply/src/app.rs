@@ -62,9 +62,11 @@ impl Replies {
     /// Tells those who are here what comes along their lanes.
     pub(crate) async fn follow_lanes(self: Arc<Self>) -> Result<(), BoxError> {
         let lanes = self.log.tail(&self.topics.forward_message).await?;
-        let tell = |record: Delivered| {
-            if let Some(Lane::User(user)) = Lane::parse(&record.key) {
-                self.people.tell(user.0, &record.value, is_reply);
+        let tell = |records: Vec<Delivered>| {
+            for record in &records {
+                if let Some(Lane::User(user)) = Lane::parse(&record.key) {
+                    self.people.tell(user.0, &record.value, is_reply);
+                }
             }
         };
         let feed = eventlog::follow(lanes, &self.stop, tell);

@@ -12,6 +12,11 @@ const signedIn = async (world: World) => {
   return made;
 };
 const ASK = { login: 'ann', password: 'x', device: 'test' };
+const fill = (world: World) => {
+  world.memory.setItem = () => {
+    throw new DOMException('no room', 'QuotaExceededError');
+  };
+};
 const count = (world: World, request: string) => world.server.requests.filter((one) => one === request).length;
 
 test('a_logout_ends_the_cookie_too_however_old_the_access_token_is', async () => {
@@ -20,6 +25,8 @@ test('a_logout_ends_the_cookie_too_however_old_the_access_token_is', async () =>
   await world.clock.advance(world.server.tokenLifetimeMs * 2);
   await sessions.logout();
   expect([sessions.session, world.server.cookie]).toEqual([null, false]);
+  await world.clock.advance(60_000);
+  expect(count(world, 'POST /api/logout')).toBe(1);
   await expect(page(world).sessions.renew()).rejects.toMatchObject({ status: 401 });
 });
 
@@ -116,4 +123,72 @@ test('a_renewal_that_is_under_way_does_not_sign_in_again_after_a_logout', async 
   await one.sessions.logout();
   await refused;
   expect([one.sessions.session, two.sessions.session, world.server.cookie]).toEqual([null, null, false]);
+});
+
+test('a_logout_that_there_is_no_room_to_remember_is_told_until_it_is_heard', async () => {
+  for (const status of [204, 503]) {
+    const world = new World();
+    const { sessions } = await signedIn(world);
+    fill(world);
+    world.server.logoutStatus = status;
+    await sessions.logout();
+    await expect(sessions.renew()).rejects.toMatchObject({ status: 401 });
+    world.server.logoutStatus = 204;
+    await world.clock.advance(60_000);
+    expect([[...world.server.ended], world.server.cookie]).toEqual([[1], false]);
+    const told = count(world, 'POST /api/logout');
+    await world.clock.advance(600_000);
+    expect(count(world, 'POST /api/logout')).toBe(told);
+    await sessions.login(ASK);
+    await expect(sessions.renew()).resolves.toBeDefined();
+  }
+});
+
+test('a_logout_that_there_is_no_room_to_remember_ends_its_own_login_and_no_other', async () => {
+  for (const isNewLogin of [true, false]) {
+    const world = new World();
+    const { sessions } = await signedIn(world);
+    fill(world);
+    world.server.logoutStatus = 503;
+    await sessions.logout();
+    const other = page(world).sessions;
+    await (isNewLogin ? other.login(ASK) : other.renew());
+    world.server.logoutStatus = 204;
+    await world.clock.advance(600_000);
+    expect([[...world.server.ended], world.server.cookie]).toEqual([[1], isNewLogin]);
+  }
+});
+
+test('a_second_logout_keeps_the_token_of_the_first_that_nobody_heard', async () => {
+  const world = new World();
+  const { sessions } = await signedIn(world);
+  world.server.logoutStatus = 503;
+  await sessions.logout();
+  await sessions.logout();
+  await sessions.login(ASK);
+  world.server.logoutStatus = 204;
+  await world.clock.advance(60_000);
+  expect([[...world.server.ended], world.server.cookie]).toEqual([[1], true]);
+});
+
+test('the_tab_that_was_left_ends_its_login_when_another_tab_signed_in', async () => {
+  for (const isTakenOver of [false, true]) {
+    const world = new World();
+    const [one, two] = [await signedIn(world), await signedIn(world)];
+    world.server.logoutStatus = 503;
+    await one.sessions.logout();
+    await two.sessions.login(ASK);
+    if (isTakenOver) {
+      await one.sessions.renew();
+      await one.sessions.logout();
+      await two.sessions.login(ASK);
+    }
+    world.server.logoutStatus = 204;
+    await world.clock.advance(60_000);
+    expect([[...world.server.ended].sort(), world.server.cookie]).toEqual([isTakenOver ? [1, 2] : [1], true]);
+    expect(two.sessions.session).not.toBeNull();
+    const told = count(world, 'POST /api/logout');
+    await world.clock.advance(600_000);
+    expect(count(world, 'POST /api/logout')).toBe(told);
+  }
 });

@@ -302,7 +302,7 @@ export class TestServer {
       this.#loginOf.set(`t${this.tokens}`, this.login);
       const user = { id: ME, username: 'Ann', created_at: '', updated_at: '' };
       const expires_at = new Date(this.clock.now() + this.tokenLifetimeMs).toISOString();
-      return json({ user, session: 's', access_token: `t${this.tokens}`, expires_at });
+      return json({ user, session: `s${this.login}`, access_token: `t${this.tokens}`, expires_at });
     }
     if (this.apiStatus !== 200) return json({ status: this.apiStatus, code: 'unavailable' }, this.apiStatus);
     if (url.pathname === '/api/chats') return json({ chats: [...this.chats.keys()].map((id) => this.#view(id)) });

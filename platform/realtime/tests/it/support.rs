@@ -28,9 +28,6 @@ use uuid::Uuid;
 /// Nothing in these tests takes longer on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Frames of 1 KiB that are more than a quarter of a queue, and fewer than all of it.
-pub(crate) const FILLERS: u32 = 600;
-
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
@@ -123,12 +120,6 @@ impl Session for InRoom {
                     self.room.event(&realtime::ephemeral("said", &content));
                     json!({})
                 }),
-                "fill" => {
-                    let frame = realtime::ephemeral("filler", &json!("x".repeat(1024)));
-                    (0..FILLERS).for_each(|_| self.socket.send(&frame));
-                    self.socket.room().await;
-                    Ok(json!({}))
-                }
                 _ => Err(command.unknown()),
             };
             self.socket.reply(command.id, result);

@@ -19,8 +19,6 @@ pub(crate) struct Publisher {
     pub(crate) appended: Arc<Mutex<Vec<(ChatId, i64)>>>,
 }
 
-/// For how long it is known which question a key was used for: as long as `ai` keeps its answer.
-const ASKED: Duration = Duration::from_hours(30 * 24);
 /// How often what is older is looked for.
 const FORGETS: Duration = Duration::from_hours(1);
 
@@ -48,9 +46,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// Forgets which questions were asked long ago, until the node stops.
-    pub(crate) async fn forget(self, token: CancellationToken) -> Result<(), BoxError> {
-        let keep_ms = i64::try_from(ASKED.as_millis())?;
+    /// Forgets which questions were asked longer ago than `kept`, until the node stops.
+    pub(crate) async fn forget(
+        self,
+        kept: Duration,
+        token: CancellationToken,
+    ) -> Result<(), BoxError> {
+        let keep_ms = i64::try_from(kept.as_millis())?;
         loop {
             self.store
                 .forget_asked(self.clock.now_ms() - keep_ms)

@@ -81,8 +81,8 @@ const TOGETHER: [&[Script]; 3] = [
     &[Script::Latin, Script::Han, Script::Bopomofo],
 ];
 
-/// Whether nobody can be imitated by a letter of another alphabet: one script, with what all scripts share such as digits;
-/// UTS 39 section 5.2 calls it highly restrictive.
+/// Whether no letter of another alphabet stands among the others: one script, with what all scripts share such as digits;
+/// UTS 39 section 5.2 calls it highly restrictive. Whole names of two alphabets may still look alike.
 fn is_of_one_script(text: &str) -> bool {
     let of = CodePointMapData::<Script>::new();
     let scripts: HashSet<_> = text

@@ -9,15 +9,27 @@ use std::{
 };
 
 use contracts::frames::Lane;
-use eventlog::{Delivered, Error};
-use kit::{Backoff, BoxError, CancellationToken};
+use eventlog::Delivered;
+use kit::{BoxError, CancellationToken};
 use tokio::time::MissedTickBehavior;
 
 use super::Gateway;
 use crate::metrics;
 
-/// Records of one read.
-const BATCH: usize = 512;
+/// Records whose events leave together.
+const BURST: usize = 64;
+
+/// Everybody has to come back when it is dropped, which a reader that fails or panics does.
+struct Lost<'g>(Option<&'g Gateway>);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.0 {
+            gateway.is_following.store(false, Release);
+            gateway.hub.restart_all("restart");
+        }
+    }
+}
 
 impl Gateway {
     /// Reads the forward topic from its present end until the node stops.
@@ -25,34 +37,18 @@ impl Gateway {
     /// # Errors
     /// The log's, after every connection was told to come back.
     pub(crate) async fn follow_forward(&self, stop: CancellationToken) -> Result<(), BoxError> {
-        let mut tail = self.log.tail(&self.names.forward_message).await?;
+        let tail = self.log.tail(&self.names.forward_message).await?;
+        let mut lost = Lost(Some(self));
         self.is_following.store(true, Release);
-        let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        let mut backoff = waits();
-        let failure = loop {
-            let records = tokio::select! {
-                records = tail.next(BATCH) => records,
-                () = stop.cancelled() => return Ok(()),
-            };
-            let records = match records {
-                Ok(records) => records,
-                // The place is kept: what happens meanwhile comes later.
-                Err(Error::Unavailable(why)) => {
-                    tracing::warn!(why, "the forward topic cannot be read; trying again");
-                    stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait()))
-                        .await;
-                    continue;
-                }
-                Err(error) => break error,
-            };
-            backoff = waits();
+        eventlog::follow(tail, &stop, |records| {
             metrics::forwarded(records.len());
-            self.deliver(&records);
-            tokio::task::yield_now().await;
-        };
-        self.is_following.store(false, Release);
-        self.hub.restart_all("restart");
-        Err(failure.into())
+            records
+                .chunks(BURST)
+                .for_each(|records| self.deliver(records));
+        })
+        .await?;
+        lost.0 = None;
+        Ok(())
     }
 
     /// What was read together is written together.
