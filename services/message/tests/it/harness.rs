@@ -14,10 +14,18 @@ use eventlog::{EventLog, Record};
 use kit::{Call, CancellationToken, Fault, Ids, Node, RandomIds, SystemClock};
 use sql::testing::TestDb;
 
-use crate::stage::{Hand, Stage};
+use crate::{
+    remote::{self, People},
+    stage::{Hand, Stage},
+};
 
 pub(crate) struct World {
     pub(crate) message: MessageClient,
+    /// Where it offers gRPC.
+    pub(crate) address: String,
+    /// The way that other processes take to it.
+    pub(crate) channel: rpc::Channel,
+    pub(crate) people: People,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) call: Call,
@@ -57,22 +65,31 @@ fn deps(
     }
 }
 
-async fn serve(
-    config: &message::Config,
-    deps: message::Deps,
-    mut node: Node,
-) -> (MessageClient, Running) {
-    let message = message::build(config, deps, &mut node).unwrap();
+fn build(config: &message::Config, deps: message::Deps, node: &mut Node) -> MessageClient {
+    message::build(config, deps, node).unwrap()
+}
+
+async fn serve(node: Node) -> Running {
     let stop = CancellationToken::new();
     let health = node.health();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = node.bind(any, any).await.unwrap();
     let served = tokio::spawn(bound.serve(stop.clone().cancelled_owned()));
     eventually("ready", async || health.is_ready().await).await;
-    (message, Running { stop, served })
+    Running { stop, served }
 }
 
 impl World {
+    /// The service on each engine, itself and over gRPC.
+    pub(crate) async fn each(workers: u32) -> Vec<Self> {
+        let mut worlds = Self::both(workers).await;
+        for mut world in Self::both(workers).await {
+            world.message = contracts::message::connect(world.channel.clone());
+            worlds.push(world);
+        }
+        worlds
+    }
+
     /// One world for each engine.
     pub(crate) async fn both(workers: u32) -> Vec<Self> {
         let mut worlds = Vec::new();
@@ -91,7 +108,7 @@ impl World {
     }
 
     pub(crate) async fn with(db: TestDb, config: message::Config) -> Self {
-        let node = Node::new();
+        let mut node = Node::new();
         let folder = tempfile::tempdir().unwrap();
         let url = format!("embedded:{}/log.db", folder.path().display());
         let inner = eventlog::open(
@@ -110,9 +127,15 @@ impl World {
         });
         let topics = Arc::new(Topics::default());
         log.ensure(&message::topics(&topics, 8)).await.unwrap();
-        let (message, running) = serve(&config, deps(&db, &log, &topics, "test"), node).await;
+        let message = build(&config, deps(&db, &log, &topics, "test"), &mut node);
+        let people = People::new().await;
+        let (address, channel) = remote::offer(&node, message.clone(), &people).await;
+        let running = serve(node).await;
         Self {
             message,
+            address,
+            channel,
+            people,
             log,
             hand,
             topics,
@@ -126,8 +149,10 @@ impl World {
 
     /// Another process of the service on the same store and the same log.
     pub(crate) async fn rival(&self, config: &message::Config) -> Running {
+        let mut node = Node::new();
         let deps = deps(&self.db, &self.inner, &self.topics, "rival");
-        serve(config, deps, Node::new()).await.1
+        build(config, deps, &mut node);
+        serve(node).await
     }
 
     pub(crate) async fn stop(self) {

@@ -5,6 +5,8 @@
 
 mod harness;
 mod keys;
+mod remote;
 mod stage;
 mod streams;
+mod surface;
 mod workers;
