@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use cache::Limits;
 use contracts::{
-    ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
+    ai::AiClient, auth::Verifier, chat::ChatClient, events::Topics, message::MessageClient,
+    user::UserClient,
 };
 use eventlog::{EventLog, TopicSpec, submit::Submitter};
 use kit::{Clock, Ids, Node, OnFailure};
@@ -86,7 +87,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 }
 
 /// Starts the service on `node`. The topics exist and the tables are migrated.
-pub fn build(config: &Config, deps: Deps, node: &mut Node) {
+pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
     metrics::describe();
     let store = store::Store::new(deps.db);
     let token = node.token();
@@ -123,7 +124,7 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
         let store = checked.clone();
         async move { store.check().await.map_err(|error| error.to_string()) }
     });
-    let commands = app::commands::Commands {
+    let commands = Arc::new(app::commands::Commands {
         config: config.clone(),
         store,
         publisher,
@@ -135,8 +136,9 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
         limits: deps.limits,
         clock: deps.clock,
         ids: deps.ids,
-    };
-    node.http(api::http::router(Arc::new(commands), deps.verifier));
+    });
+    node.http(api::http::router(commands.clone(), deps.verifier));
+    commands
 }
 
 /// The description of the HTTP routes.

@@ -83,11 +83,15 @@ impl World {
     /// The service on each engine, itself and over gRPC.
     pub(crate) async fn each(workers: u32) -> Vec<Self> {
         let mut worlds = Self::both(workers).await;
-        for mut world in Self::both(workers).await {
-            world.message = contracts::message::connect(world.channel.clone());
-            worlds.push(world);
-        }
+        let others = Self::both(workers).await;
+        worlds.extend(others.into_iter().map(Self::over_grpc));
         worlds
+    }
+
+    /// The same world, whose service is asked as another process asks it.
+    pub(crate) fn over_grpc(mut self) -> Self {
+        self.message = contracts::message::connect(self.channel.clone());
+        self
     }
 
     /// One world for each engine.

@@ -11,7 +11,7 @@ use contracts::{
     user::NewUser,
 };
 use kit::{Code, Ids as _, RandomIds};
-use tonic::{Code as Status, Response};
+use tonic::{Code as Status, Response, transport::Endpoint};
 
 use crate::harness::{World, new, user};
 
@@ -138,17 +138,17 @@ async fn malformed_and_unknown_ids_are_told_apart() {
 /// row:A19: without the credential of the processes nobody is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_not_answered() {
-    let world = World::both(1).await.remove(0);
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.address))
-        .unwrap()
-        .connect_lazy();
-    let mut stranger = MessageServiceClient::new(channel);
-    let refused = stranger
-        .get_messages_by_chat(GetMessagesByChatRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), Status::Unauthenticated);
-    world.stop().await;
+    for world in World::both(1).await {
+        let channel = Endpoint::from_shared(format!("http://{}", world.address))
+            .unwrap()
+            .connect_lazy();
+        let refused = MessageServiceClient::new(channel)
+            .get_messages_by_chat(GetMessagesByChatRequest::default())
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Status::Unauthenticated);
+        world.stop().await;
+    }
 }
 
 /// Everything that a message can say comes through, and a page of the longest texts as well.
@@ -212,8 +212,8 @@ async fn all_events(world: &World, chat: ChatId) -> i64 {
 /// The newest message of each chat comes along; five hundred long ones are the largest answer there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_chats_come_through() {
-    let mut worlds = World::each(1).await;
-    let world = worlds.remove(2);
+    let db = sql::testing::sqlite("message", &message::MIGRATIONS).await;
+    let world = World::on(db, 1).await.over_grpc();
     let long = "x".repeat(MAX_TEXT);
     for _ in 0..10 {
         let opened = (0..50).map(|_| async {
@@ -231,7 +231,4 @@ async fn five_hundred_chats_come_through() {
             .all(|chat| chat.last.as_ref().is_some_and(|last| last.text == long))
     );
     world.stop().await;
-    for world in worlds {
-        world.stop().await;
-    }
 }
