@@ -9,6 +9,9 @@ mod domain;
 mod metrics;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use cache::Limits;
@@ -124,7 +127,11 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
         let store = checked.clone();
         async move { store.check().await.map_err(|error| error.to_string()) }
     });
-    let commands = Arc::new(app::commands::Commands {
+    let lookups = api::rpc::Lookups {
+        store: store.clone(),
+        users: deps.users.clone(),
+    };
+    let commands = app::commands::Commands {
         config: config.clone(),
         store,
         publisher,
@@ -136,9 +143,9 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
         limits: deps.limits,
         clock: deps.clock,
         ids: deps.ids,
-    });
-    node.http(api::http::router(commands.clone(), deps.verifier));
-    commands
+    };
+    node.http(api::http::router(Arc::new(commands), deps.verifier));
+    Arc::new(lookups)
 }
 
 /// The description of the HTTP routes.

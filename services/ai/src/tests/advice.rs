@@ -9,7 +9,7 @@ use contracts::{
 };
 use kit::{Call, Clock as _, Code};
 
-use super::{chat_id, chats::name, each, eventually, person, quick, script::Turn, worlds};
+use super::{all_worlds, chat_id, chats::name, eventually, person, quick, script::Turn, worlds};
 use crate::{Config, Limits, Timeouts, adapters::demo::Demo, domain::prompt::Role, ports::Failure};
 
 /// row:E12, row:E13, row:E16, row:E23: the advice rests on what was said, goes to the owner, and stays readable.
@@ -67,7 +67,7 @@ async fn advice_knows_the_chat_and_is_for_the_owner() {
 /// row:E30: the built-in provider's words arrive in pieces, in order, and whole in the end.
 #[tokio::test]
 async fn pieces_arrive_while_the_text_is_written() {
-    for world in each(quick()).await {
+    for world in all_worlds(quick()).await {
         let service = world
             .start_with(std::sync::Arc::new(Demo::new(Duration::from_millis(60))))
             .await;
@@ -158,7 +158,7 @@ async fn the_budget_of_a_day_is_kept() {
         calls_per_day: 3,
         ..quick().limits
     };
-    for world in each(Config { limits, ..quick() }).await {
+    for world in all_worlds(Config { limits, ..quick() }).await {
         let service = world.start().await;
         let (chat, ann) = (chat_id(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
@@ -240,7 +240,7 @@ async fn a_failed_call_is_visible_and_disturbs_nobody() {
 
 #[tokio::test]
 async fn a_call_ends_when_its_owner_cancels_it() {
-    for world in each(quick()).await {
+    for world in all_worlds(quick()).await {
         let service = world.start().await;
         let (chat, ann, bob) = (chat_id(), person(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;

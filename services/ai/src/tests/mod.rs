@@ -86,7 +86,7 @@ async fn worlds(config: Config) -> Vec<World> {
 }
 
 /// One world on each engine with the service itself, and one with the service over gRPC.
-async fn each(config: Config) -> Vec<World> {
+async fn all_worlds(config: Config) -> Vec<World> {
     let mut each = worlds(config.clone()).await;
     for mut world in worlds(config).await {
         world.is_remote = true;

@@ -139,7 +139,7 @@ fn app_over(
 }
 
 /// The two services on each engine, with `auth` as another process has it too: over gRPC.
-async fn each(config: &Config) -> Vec<World> {
+async fn all_worlds(config: &Config) -> Vec<World> {
     let mut each = worlds(config).await;
     for mut world in worlds(config).await {
         let (_, channel) = remote::offer(&world).await;

@@ -4,7 +4,7 @@ use contracts::auth::{AuthApi as _, Verifier};
 use kit::{Call, config::SecretString};
 use serde_json::Value;
 
-use super::{Config, config, each, worlds};
+use super::{Config, all_worlds, config, worlds};
 
 /// Method and path of every route that the description says needs a token.
 fn protected_routes() -> Vec<(String, String)> {
@@ -28,7 +28,7 @@ fn protected_routes() -> Vec<(String, String)> {
 async fn protected_routes_need_a_token() {
     let routes = protected_routes();
     assert_eq!(routes.len(), 9, "{routes:?}");
-    for world in each(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let expired = door.register("ann").await.text("access_token");
         world.clock.advance(15 * 60 * 1000);
@@ -63,7 +63,7 @@ async fn protected_routes_need_a_token() {
 /// row:A06, threat:T8: whoever starts with the same secret signs with the same key; another secret does not start.
 #[tokio::test]
 async fn one_key_signs_for_all() {
-    for world in each(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let token = door.register("ann").await.text("access_token");
         let (second, app) = world.another(&config()).await.unwrap();
@@ -130,7 +130,7 @@ async fn one_key_signs_for_all() {
 /// row:A06: an ended login's token is refused by the one who asks the store.
 #[tokio::test]
 async fn validate_token_knows_of_ended_logins() {
-    for world in each(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let token = door.register("ann").await.text("access_token");
         let call = Call::internal("test");

@@ -1,4 +1,4 @@
 //! The doors of this service: clients ([`http`]) and other services ([`rpc`]).
 
 pub(crate) mod http;
-mod rpc;
+pub(crate) mod rpc;

@@ -6,17 +6,23 @@ use async_trait::async_trait;
 use contracts::{
     ChatId, ThreadId, UserId,
     chat::{Binding, Chat, ChatApi, ThreadContext},
+    user::UserClient,
 };
 use kit::{Call, Fault};
 
 use crate::{
-    app::commands::Commands,
     domain::Bound,
-    store::{Error, Whole},
+    store::{Error, Store, Whole},
 };
 
+/// What is known of chats.
+pub(crate) struct Lookups {
+    pub(crate) store: Store,
+    pub(crate) users: UserClient,
+}
+
 #[async_trait]
-impl ChatApi for Commands {
+impl ChatApi for Lookups {
     async fn by_id(&self, call: &Call, chat: ChatId) -> Result<Chat, Fault> {
         Ok(within(call, self.whole(chat)).await?.chat.view())
     }
@@ -46,7 +52,7 @@ impl ChatApi for Commands {
     }
 }
 
-impl Commands {
+impl Lookups {
     async fn whole(&self, chat: ChatId) -> Result<Whole, Error> {
         let found = self.store.whole(&[chat]).await?.remove(&chat);
         found.ok_or(Error::NotFound("chat"))

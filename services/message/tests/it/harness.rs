@@ -15,7 +15,7 @@ use kit::{Call, CancellationToken, Fault, Ids, Node, RandomIds, SystemClock};
 use sql::testing::TestDb;
 
 use crate::{
-    remote::{self, People},
+    remote,
     stage::{Hand, Stage},
 };
 
@@ -25,7 +25,6 @@ pub(crate) struct World {
     pub(crate) address: String,
     /// The way that other processes take to it.
     pub(crate) channel: rpc::Channel,
-    pub(crate) people: People,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) call: Call,
@@ -81,7 +80,7 @@ async fn serve(node: Node) -> Running {
 
 impl World {
     /// The service on each engine, itself and over gRPC.
-    pub(crate) async fn each(workers: u32) -> Vec<Self> {
+    pub(crate) async fn all_worlds(workers: u32) -> Vec<Self> {
         let mut worlds = Self::both(workers).await;
         let others = Self::both(workers).await;
         worlds.extend(others.into_iter().map(Self::over_grpc));
@@ -132,14 +131,12 @@ impl World {
         let topics = Arc::new(Topics::default());
         log.ensure(&message::topics(&topics, 8)).await.unwrap();
         let message = build(&config, deps(&db, &log, &topics, "test"), &mut node);
-        let people = People::new().await;
-        let (address, channel) = remote::offer(&node, message.clone(), &people).await;
+        let (address, channel) = remote::offer(&node, message.clone()).await;
         let running = serve(node).await;
         Self {
             message,
             address,
             channel,
-            people,
             log,
             hand,
             topics,

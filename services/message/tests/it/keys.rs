@@ -10,7 +10,7 @@ use crate::harness::{World, eventually, new, user};
 /// row:C19, guarantee:G2: a key names one message for ever; another content under it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_gives_the_same_message() {
-    for world in World::each(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let send = new(chat, user(1), "once");
         let first = world.message.send(&world.call, send.clone()).await.unwrap();
@@ -44,7 +44,7 @@ async fn the_same_key_gives_the_same_message() {
 /// guarantee:G2: whoever does not learn the outcome in time sends the same again and learns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_whose_outcome_is_unknown_is_sent_again() {
-    for world in World::each(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let send = new(chat, user(1), "once");
         world.hand.holds_a_batch.store(true, SeqCst);
@@ -67,7 +67,7 @@ async fn a_send_whose_outcome_is_unknown_is_sent_again() {
 /// guarantee:G2: of different messages under one key at the same time one is stored, and only its senders hear so.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_for_many_messages_at_once_stores_one() {
-    for world in World::each(1).await {
+    for world in World::all_worlds(1).await {
         let chats = [world.chat().await, world.chat().await];
         let key = contracts::Key(RandomIds.next());
         let sends = (0..20).map(|n| contracts::events::Send {

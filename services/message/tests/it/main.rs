@@ -5,6 +5,7 @@
 
 mod harness;
 mod keys;
+mod people;
 mod remote;
 mod stage;
 mod streams;

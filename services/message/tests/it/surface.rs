@@ -8,7 +8,6 @@ use contracts::{
         message_service_client::MessageServiceClient, send_message_request::To,
     },
     message::{MAX_EVENTS, MAX_PAGE, MAX_TEXT, Page},
-    user::NewUser,
 };
 use kit::{Code, Ids as _, RandomIds};
 use tonic::{Code as Status, Response, transport::Endpoint};
@@ -20,18 +19,6 @@ type Client = MessageServiceClient<rpc::Channel>;
 impl World {
     fn client(&self) -> Client {
         MessageServiceClient::new(self.channel.clone())
-    }
-
-    /// The accounts of the users 1 and 2; only the first has an address.
-    async fn register(&self) {
-        for (username, email) in [("ann", Some("ann@example.org")), ("bob", None)] {
-            let new = NewUser {
-                username: username.to_owned(),
-                email: email.map(str::to_owned),
-                password_hash: None,
-            };
-            self.people.user.create(&self.call, new).await.unwrap();
-        }
     }
 }
 
@@ -56,7 +43,6 @@ async fn send(
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_talk_over_grpc() {
     for world in World::both(1).await {
-        world.register().await;
         let (ann, bob) = (user(1).to_string(), user(2).to_string());
         let mut client = world.client();
         let early = send(&mut client, 1, &bob, "too early").await.unwrap_err();
@@ -154,7 +140,7 @@ async fn strangers_are_not_answered() {
 /// Everything that a message can say comes through, and a page of the longest texts as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_pages_come_through() {
-    for world in World::each(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let call = &world.call;
         let first = world.send(chat, user(2), "first").await.unwrap();
