@@ -1,4 +1,10 @@
-//! Runs, advice and drafts of the AI. Owned by the service `ai`.
+//! Runs, advice and drafts of the AI. Owned by the service `ai`. Over gRPC: [`connect`] and [`serve`].
+
+mod connect;
+mod serve;
+
+pub use connect::connect;
+pub use serve::serve;
 
 use std::sync::Arc;
 

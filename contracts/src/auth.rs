@@ -1,14 +1,19 @@
 //! Tokens: who calls. Owned by the service `auth`; checked by every door with [`Verifier`].
 //!
-//! [`token`] is what a token says and when it holds; the one who signs and those who check share it.
+//! [`token`] is what a token says and when it holds; the one who signs and those who check share it. Over gRPC:
+//! [`connect`] and [`serve`].
 
 mod bearer;
+mod connect;
+mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
 mod verifier;
 
 pub use bearer::{BearerAuth, bearer_token};
+pub use connect::connect;
+pub use serve::serve;
 pub use verifier::Verifier;
 
 use std::sync::Arc;

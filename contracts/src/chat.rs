@@ -1,5 +1,15 @@
-//! Chats, members and AI bindings as decisions. Owned by the service `chat`.
+//! Chats, members and AI bindings as decisions. Owned by the service `chat`. Over gRPC: [`connect`] and [`serve`].
 
+mod connect;
+mod serve;
+
+pub use connect::connect;
+pub use serve::serve;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kit::{Call, Fault};
 use serde::{Deserialize, Serialize};
 
 use crate::{ChatId, ThreadId, UserId, ai::Why};
@@ -70,3 +80,36 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Why>,
 }
+
+/// Whose thread it is, and who is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadContext {
+    /// The owner of the binding.
+    pub owner: UserId,
+    /// Their address, if they have one. Never for a provider of AI.
+    pub email: Option<String>,
+    /// The chat.
+    pub chat: ChatId,
+    /// Everybody in it, the owner too, by rising id.
+    pub members: Vec<UserId>,
+}
+
+/// What `chat` offers to other services. No reader is named: whoever asks answers for what a person is shown.
+#[async_trait]
+pub trait ChatApi: Send + Sync + 'static {
+    /// A chat; `not_found` when there is no such id.
+    async fn by_id(&self, call: &Call, chat: ChatId) -> Result<Chat, Fault>;
+
+    /// The bindings of all its members, by rising owner, without the reasons, which are their owners' business;
+    /// `not_found` when there is no such chat.
+    async fn bindings(&self, call: &Call, chat: ChatId) -> Result<Vec<Binding>, Fault>;
+
+    /// Its members, by rising id; `not_found` when there is no such chat.
+    async fn members(&self, call: &Call, chat: ChatId) -> Result<Vec<UserId>, Fault>;
+
+    /// Whose thread it is, and who is there; `not_found` when no binding has it.
+    async fn thread(&self, call: &Call, thread: ThreadId) -> Result<ThreadContext, Fault>;
+}
+
+/// How callers hold it.
+pub type ChatClient = Arc<dyn ChatApi>;

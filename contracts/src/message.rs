@@ -1,4 +1,11 @@
-//! The chat streams: sending, history, replay, marks. Owned by the service `message`.
+//! The chat streams: sending, history, replay, marks. Owned by the service `message`. Over gRPC: [`connect`] and
+//! [`serve`].
+
+mod connect;
+mod serve;
+
+pub use connect::connect;
+pub use serve::serve;
 
 use std::sync::Arc;
 
@@ -13,6 +20,8 @@ use crate::{ChatId, Key, MessageId, RunId, ThreadId, UserId};
 pub const MAX_TEXT: usize = 16 * 1024;
 /// The largest page of messages or events.
 pub const MAX_PAGE: usize = 200;
+/// The most bytes of the frames of one page of events. In a frame one byte of a text can take six.
+pub const MAX_EVENTS: usize = 2 * 1024 * 1024;
 
 /// A message: the same object over HTTP, sockets and Kafka.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -178,7 +187,8 @@ pub struct Summary {
 /// answered with `not_found`.
 #[async_trait]
 pub trait MessageApi: Send + Sync + 'static {
-    /// Sends and returns when the message is committed. The same author and key again give the same answer.
+    /// Sends and returns when the message is committed. The same author and key again give the same answer, so whoever
+    /// is told `unavailable` or `timeout`, which leave the outcome open, sends the same again.
     async fn send(&self, call: &Call, message: crate::events::Send) -> Result<Stored, Fault>;
 
     /// A page of messages inside the reader's interval; `limit` 1 to [`MAX_PAGE`].
@@ -191,10 +201,14 @@ pub trait MessageApi: Send + Sync + 'static {
         limit: usize,
     ) -> Result<History, Fault>;
 
+    /// The private chat of two people as it was projected; `not_found` when they have none.
+    async fn private_chat(&self, call: &Call, one: UserId, other: UserId) -> Result<ChatId, Fault>;
+
     /// The head of a stream and the reader's interval: what a subscription starts from.
     async fn attach(&self, call: &Call, reader: UserId, chat: ChatId) -> Result<Attachment, Fault>;
 
-    /// The events after `after`, inside the reader's interval; `limit` 1 to [`MAX_PAGE`].
+    /// The events after `after`, inside the reader's interval; `limit` 1 to [`MAX_PAGE`]. Fewer when their frames
+    /// would be larger than [`MAX_EVENTS`] together, but for the first.
     async fn events(
         &self,
         call: &Call,

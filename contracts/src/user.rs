@@ -84,6 +84,9 @@ pub trait UserApi: Send + Sync + 'static {
     /// Looks up several at once, at most [`MAX_IDS`]; unknown ids are left out.
     async fn by_ids(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<PublicUser>, Fault>;
 
+    /// Looks up several with everything that they see of themselves, at most [`MAX_IDS`]; unknown ids are left out.
+    async fn profiles(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<User>, Fault>;
+
     /// Looks up by name, folded.
     async fn by_username(&self, call: &Call, username: &str) -> Result<Option<User>, Fault>;
 

@@ -67,6 +67,16 @@ pub struct GetUsersResponse {
     pub users: ::prost::alloc::vec::Vec<PublicUser>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProfilesRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetProfilesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<User>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetCredentialsRequest {
     #[prost(oneof = "get_credentials_request::By", tags = "1, 2")]
     pub by: ::core::option::Option<get_credentials_request::By>,
@@ -326,6 +336,31 @@ pub mod user_service_client {
                 .insert(GrpcMethod::new("messenger.user.v1.UserService", "GetUsers"));
             self.inner.unary(req, path, codec).await
         }
+        /// The same with everything that they see of themselves, for services; at most 500 ids.
+        pub async fn get_profiles(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/messenger.user.v1.UserService/GetProfiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("messenger.user.v1.UserService", "GetProfiles"));
+            self.inner.unary(req, path, codec).await
+        }
         /// For `auth` alone. NOT_FOUND for an unknown account.
         pub async fn get_credentials(
             &mut self,
@@ -418,6 +453,14 @@ pub mod user_service_server {
             request: tonic::Request<super::GetUsersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetUsersResponse>,
+            tonic::Status,
+        >;
+        /// The same with everything that they see of themselves, for services; at most 500 ids.
+        async fn get_profiles(
+            &self,
+            request: tonic::Request<super::GetProfilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProfilesResponse>,
             tonic::Status,
         >;
         /// For `auth` alone. NOT_FOUND for an unknown account.
@@ -764,6 +807,51 @@ pub mod user_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUsersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/messenger.user.v1.UserService/GetProfiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProfilesSvc<T: UserService>(pub Arc<T>);
+                    impl<
+                        T: UserService,
+                    > tonic::server::UnaryService<super::GetProfilesRequest>
+                    for GetProfilesSvc<T> {
+                        type Response = super::GetProfilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProfilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as UserService>::get_profiles(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProfilesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

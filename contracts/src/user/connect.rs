@@ -12,6 +12,7 @@ use crate::{
     r#gen::user::{
         self as proto, get_credentials_request::By, user_service_client::UserServiceClient,
     },
+    wire::{id, present},
 };
 
 /// The contract as a service elsewhere offers it.
@@ -61,6 +62,13 @@ impl UserApi for Connected {
         found.users.into_iter().map(TryInto::try_into).collect()
     }
 
+    async fn profiles(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<User>, Fault> {
+        let ids = ids.iter().map(UserId::to_string).collect();
+        let message = proto::GetProfilesRequest { ids };
+        let found = rpc::read!(self.0, call, get_profiles, message).await?;
+        found.users.into_iter().map(TryInto::try_into).collect()
+    }
+
     async fn by_username(&self, call: &Call, username: &str) -> Result<Option<User>, Fault> {
         let username = username.to_owned();
         let message = proto::GetUserByUsernameRequest { username };
@@ -105,11 +113,6 @@ impl UserApi for Connected {
     }
 }
 
-fn id(text: &str) -> Result<UserId, Fault> {
-    text.parse()
-        .map_err(|error: uuid::Error| Fault::internal(error))
-}
-
 impl TryFrom<proto::User> for User {
     type Error = Fault;
 
@@ -146,11 +149,8 @@ impl TryFrom<proto::Credentials> for Credentials {
     type Error = Fault;
 
     fn try_from(credentials: proto::Credentials) -> Result<Self, Fault> {
-        let user = credentials
-            .user
-            .ok_or_else(|| Fault::internal("credentials without a user"))?;
         Ok(Self {
-            user: user.try_into()?,
+            user: present(credentials.user)?.try_into()?,
             password_hash: credentials.password_hash,
         })
     }

@@ -7,12 +7,12 @@ use tonic::Request;
 
 use super::{Credentials, NewUser, ProfileChange, PublicUser, User, UserClient};
 use crate::{
-    UserId,
     r#gen::user::{
         self as proto,
         get_credentials_request::By,
         user_service_server::{UserService, UserServiceServer},
     },
+    wire::asked,
 };
 
 /// Offers the contract over gRPC.
@@ -71,7 +71,7 @@ impl UserService for Served {
         request: Request<proto::GetUserByIdRequest>,
     ) -> Answer<proto::User> {
         answer(request, |call, message| async move {
-            found(self.0.by_id(&call, id(&message.id)?).await?)
+            found(self.0.by_id(&call, asked("id", &message.id)?).await?)
         })
         .await
     }
@@ -91,9 +91,26 @@ impl UserService for Served {
         request: Request<proto::GetUsersRequest>,
     ) -> Answer<proto::GetUsersResponse> {
         answer(request, |call, message| async move {
-            let ids = message.ids.iter().map(|text| id(text));
+            let ids = message.ids.iter().map(|text| asked("ids", text));
             let users = self.0.by_ids(&call, ids.collect::<Result<_, _>>()?).await?;
             Ok(proto::GetUsersResponse {
+                users: users.into_iter().map(Into::into).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn get_profiles(
+        &self,
+        request: Request<proto::GetProfilesRequest>,
+    ) -> Answer<proto::GetProfilesResponse> {
+        answer(request, |call, message| async move {
+            let ids = message.ids.iter().map(|text| asked("ids", text));
+            let users = self
+                .0
+                .profiles(&call, ids.collect::<Result<_, _>>()?)
+                .await?;
+            Ok(proto::GetProfilesResponse {
                 users: users.into_iter().map(Into::into).collect(),
             })
         })
@@ -107,7 +124,7 @@ impl UserService for Served {
         answer(request, |call, message| async move {
             found(match message.by {
                 Some(By::Login(login)) => self.0.credentials(&call, &login).await?,
-                Some(By::Id(text)) => self.0.credentials_by_id(&call, id(&text)?).await?,
+                Some(By::Id(text)) => self.0.credentials_by_id(&call, asked("id", &text)?).await?,
                 None => return Err(Fault::invalid("a login or an id is needed")),
             })
         })
@@ -127,7 +144,7 @@ impl UserService for Served {
                 email,
                 password_hash,
             };
-            self.0.update(&call, id(&text)?, change).await
+            self.0.update(&call, asked("id", &text)?, change).await
         })
         .await
     }
@@ -135,11 +152,6 @@ impl UserService for Served {
 
 fn found<T>(object: Option<T>) -> Result<T, Fault> {
     object.ok_or_else(|| Fault::not_found("user"))
-}
-
-fn id(text: &str) -> Result<UserId, Fault> {
-    text.parse()
-        .map_err(|_| Fault::invalid("the id is not a UUID"))
 }
 
 impl From<User> for proto::User {

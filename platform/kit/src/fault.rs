@@ -52,7 +52,8 @@ impl Code {
     /// The gRPC status of this code.
     pub fn grpc(self) -> tonic::Code {
         match self {
-            Self::Invalid | Self::TooLarge => tonic::Code::InvalidArgument,
+            Self::Invalid => tonic::Code::InvalidArgument,
+            Self::TooLarge => tonic::Code::OutOfRange,
             Self::Unauthenticated => tonic::Code::Unauthenticated,
             Self::Forbidden => tonic::Code::PermissionDenied,
             Self::NotFound => tonic::Code::NotFound,
@@ -218,11 +219,25 @@ impl std::error::Error for Fault {
     }
 }
 
+/// Where a status has the fault's word.
+const WORD: &str = "fault-code";
+/// Where it says how long the caller should wait, in milliseconds: what generated clients with a retry policy heed.
+const RETRY: &str = "grpc-retry-pushback-ms";
+/// The longest text of a status, in bytes. It travels in a header, where a byte may become three, and the other end
+/// takes 16 KiB of them.
+const LONGEST: usize = 4 * 1024;
+
 impl From<Fault> for tonic::Status {
     fn from(fault: Fault) -> Self {
-        let mut status = Self::new(fault.code.grpc(), fault.public.clone());
+        let end = fault.public.floor_char_boundary(LONGEST);
+        let mut status = Self::new(fault.code.grpc(), &fault.public[..end]);
+        let metadata = status.metadata_mut();
         if let Ok(word) = fault.word().parse() {
-            status.metadata_mut().insert("fault-code", word);
+            metadata.insert(WORD, word);
+        }
+        if let Some(after) = fault.retry_after {
+            let millis = i32::try_from(after.as_millis()).unwrap_or(i32::MAX);
+            metadata.insert(RETRY, millis.into());
         }
         status
     }
@@ -231,7 +246,8 @@ impl From<Fault> for tonic::Status {
 impl From<tonic::Status> for Fault {
     fn from(status: tonic::Status) -> Self {
         let code = match status.code() {
-            tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Code::Invalid,
+            tonic::Code::InvalidArgument => Code::Invalid,
+            tonic::Code::OutOfRange => Code::TooLarge,
             tonic::Code::Unauthenticated => Code::Unauthenticated,
             tonic::Code::PermissionDenied => Code::Forbidden,
             tonic::Code::NotFound => Code::NotFound,
@@ -243,15 +259,67 @@ impl From<tonic::Status> for Fault {
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Code::Timeout,
             _ => Code::Internal,
         };
-        let word = status
-            .metadata()
-            .get("fault-code")
-            .and_then(|word| word.to_str().ok())
-            .map(str::to_owned);
-        let fault = Self::new(code, status.message());
-        match word {
-            Some(word) => fault.reason(word),
-            None => fault,
+        let text = |name| status.metadata().get(name)?.to_str().ok();
+        let mut fault = Self::new(code, status.message());
+        if let Some(word) = text(WORD) {
+            fault = fault.reason(word.to_owned());
         }
+        if let Some(millis) = text(RETRY).and_then(|text| text.parse().ok()) {
+            fault = fault.retry_in(Duration::from_millis(millis));
+        }
+        fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    const CODES: [Code; 10] = [
+        Code::Invalid,
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::Conflict,
+        Code::TooLarge,
+        Code::Exhausted,
+        Code::Unavailable,
+        Code::Timeout,
+        Code::Internal,
+    ];
+
+    #[test]
+    fn a_fault_is_the_same_behind_the_wire() {
+        for code in CODES {
+            let wait = Duration::from_millis(1500);
+            let sent = Fault::new(code, "так нельзя")
+                .reason("narrower")
+                .retry_in(wait);
+            let received = Fault::from(Status::from(sent));
+            assert_eq!((received.code(), received.word()), (code, "narrower"));
+            assert_eq!(received.public(), "так нельзя");
+            assert_eq!(received.retry_after(), Some(wait));
+            let plain = Fault::from(Status::from(Fault::new(code, "")));
+            assert_eq!((plain.word(), plain.retry_after()), (code.as_str(), None));
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_to_what_a_header_can_carry() {
+        let text = format!("{}я", "a".repeat(LONGEST - 1));
+        let received = Fault::from(Status::from(Fault::invalid(text.clone())));
+        assert_eq!(received.public(), &text[..LONGEST - 1]);
+    }
+
+    /// What does not come from us is read as far as it can be.
+    #[test]
+    fn a_foreign_status_is_read_by_its_code() {
+        let mut status = Status::failed_precondition("no");
+        status.metadata_mut().insert(RETRY, "-1".parse().unwrap());
+        let fault = Fault::from(status);
+        assert_eq!((fault.code(), fault.word()), (Code::Conflict, "conflict"));
+        assert_eq!(fault.retry_after(), None);
     }
 }

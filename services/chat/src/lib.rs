@@ -9,11 +9,15 @@ mod domain;
 mod metrics;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use cache::Limits;
 use contracts::{
-    ai::AiClient, auth::Verifier, events::Topics, message::MessageClient, user::UserClient,
+    ai::AiClient, auth::Verifier, chat::ChatClient, events::Topics, message::MessageClient,
+    user::UserClient,
 };
 use eventlog::{EventLog, TopicSpec, submit::Submitter};
 use kit::{Clock, Ids, Node, OnFailure};
@@ -88,7 +92,7 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 }
 
 /// Starts the service on `node`. The topics exist and the tables are migrated.
-pub fn build(config: &Config, deps: Deps, node: &mut Node) {
+pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
     metrics::describe();
     let store = store::Store::new(deps.db);
     let token = node.token();
@@ -129,6 +133,10 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
         let store = checked.clone();
         async move { store.check().await.map_err(|error| error.to_string()) }
     });
+    let lookups = api::rpc::Lookups {
+        store: store.clone(),
+        users: deps.users.clone(),
+    };
     let commands = app::commands::Commands {
         config: config.clone(),
         store,
@@ -143,6 +151,7 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) {
         ids: deps.ids,
     };
     node.http(api::http::router(Arc::new(commands), deps.verifier));
+    Arc::new(lookups)
 }
 
 /// The description of the HTTP routes.

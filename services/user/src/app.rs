@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contracts::{
     UserId,
-    user::{Credentials, MAX_IDS, NewUser, ProfileChange, PublicUser, User},
+    user::{Credentials, MAX_IDS, NewUser, ProfileChange, User},
 };
 use kit::{Clock, Ids};
 
@@ -70,7 +70,7 @@ impl Accounts {
         Ok(self.store.find(By::Email(email)).await?)
     }
 
-    pub(crate) async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<PublicUser>, Error> {
+    pub(crate) async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, Error> {
         if ids.len() > MAX_IDS {
             return Err(Error::TooManyIds);
         }

@@ -2,7 +2,7 @@
 
 use contracts::{
     UserId,
-    user::{Credentials, PublicUser, User},
+    user::{Credentials, User},
 };
 use sql::{Args, Db, Row, args};
 
@@ -141,24 +141,18 @@ impl Store {
     }
 
     /// The accounts among `ids`, in the order of their ids.
-    pub(crate) async fn find_many(&self, ids: &[UserId]) -> Result<Vec<PublicUser>, sql::Error> {
+    pub(crate) async fn find_many(&self, ids: &[UserId]) -> Result<Vec<User>, sql::Error> {
         let mut tx = self.db.read_tx().await?;
         let list = ids.iter().map(|id| args![id.0]).collect();
         let rows = tx
             .fetch_list(
-                "SELECT id, username FROM account WHERE id IN ({list})",
+                "SELECT id, username, email, created_at, updated_at FROM account WHERE id IN ({list})",
                 Args::none(),
                 1,
                 list,
             )
             .await?;
-        let mut users = Vec::with_capacity(rows.len());
-        for row in rows {
-            users.push(PublicUser {
-                id: UserId(row.get("id")?),
-                username: row.get("username")?,
-            });
-        }
+        let mut users = rows.iter().map(user).collect::<Result<Vec<_>, _>>()?;
         users.sort_by_key(|user| user.id);
         users.dedup_by_key(|user| user.id);
         Ok(users)
@@ -166,16 +160,19 @@ impl Store {
 }
 
 fn credentials(row: &Row) -> Result<Credentials, sql::Error> {
-    let user = User {
+    Ok(Credentials {
+        user: user(row)?,
+        password_hash: row.get("password_hash")?,
+    })
+}
+
+fn user(row: &Row) -> Result<User, sql::Error> {
+    Ok(User {
         id: UserId(row.get("id")?),
         username: row.get("username")?,
         email: row.get("email")?,
         created_at: kit::rfc3339(row.get("created_at")?),
         updated_at: kit::rfc3339(row.get("updated_at")?),
-    };
-    Ok(Credentials {
-        user,
-        password_hash: row.get("password_hash")?,
     })
 }
 

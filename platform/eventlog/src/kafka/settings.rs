@@ -101,7 +101,11 @@ impl Settings {
         {
             return wrong("kafka.min_insync_replicas must be 1 to kafka.replication_factor");
         }
-        if !kafka.group_prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+        if !kafka
+            .group_prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        {
             return wrong("kafka.group_prefix may have letters, digits, `.`, `-` and `_`");
         }
         Ok(Self { brokers, config })
@@ -148,7 +152,10 @@ impl Settings {
         let mut client = self.consumer();
         let session = subscription.session_timeout.as_millis();
         client
-            .set("group.id", format!("{}{}", self.config.kafka.group_prefix, subscription.group))
+            .set(
+                "group.id",
+                format!("{}{}", self.config.kafka.group_prefix, subscription.group),
+            )
             .set("group.instance.id", &*subscription.member)
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")

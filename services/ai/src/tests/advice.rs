@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contracts::{
-    ai::{Advice, AiApi as _, Delta, RunState, Why},
+    ai::{Advice, Delta, RunState, Why},
     chat::BindingMode,
     frames::{self, Head},
 };
 use kit::{Call, Clock as _, Code};
 
-use super::{chat_id, chats::name, eventually, person, quick, script::Turn, worlds};
+use super::{all_worlds, chat_id, chats::name, eventually, person, quick, script::Turn, worlds};
 use crate::{Config, Limits, Timeouts, adapters::demo::Demo, domain::prompt::Role, ports::Failure};
 
 /// row:E12, row:E13, row:E16, row:E23: the advice rests on what was said, goes to the owner, and stays readable.
@@ -67,7 +67,7 @@ async fn advice_knows_the_chat_and_is_for_the_owner() {
 /// row:E30: the built-in provider's words arrive in pieces, in order, and whole in the end.
 #[tokio::test]
 async fn pieces_arrive_while_the_text_is_written() {
-    for world in worlds(quick()).await {
+    for world in all_worlds(quick()).await {
         let service = world
             .start_with(std::sync::Arc::new(Demo::new(Duration::from_millis(60))))
             .await;
@@ -97,7 +97,7 @@ async fn pieces_arrive_while_the_text_is_written() {
                     count = delta.n;
                     text.push_str(&delta.text);
                     let call = Call::internal("test");
-                    if let Some(whole) = service.desk.follow(&call, ann, run).await.expect("an own run") {
+                    if let Some(whole) = service.api.follow(&call, ann, run).await.expect("an own run") {
                         assert!(whole.n >= count && whole.text.starts_with(&text));
                     }
                 }
@@ -158,14 +158,14 @@ async fn the_budget_of_a_day_is_kept() {
         calls_per_day: 3,
         ..quick().limits
     };
-    for world in worlds(Config { limits, ..quick() }).await {
+    for world in all_worlds(Config { limits, ..quick() }).await {
         let service = world.start().await;
         let (chat, ann) = (chat_id(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
         let call = Call::internal("test");
         for _ in 0..2 {
             service
-                .desk
+                .api
                 .may_ask(&call, ann)
                 .await
                 .expect("there is some left");
@@ -177,13 +177,13 @@ async fn the_budget_of_a_day_is_kept() {
         assert_eq!(blocked.why, Some(Why::Quota));
         assert_eq!(world.script.shown().len(), 2);
         let fault = service
-            .desk
+            .api
             .may_ask(&call, ann)
             .await
             .expect_err("nothing is left");
         assert!(fault.is(Code::Exhausted) && fault.retry_after().is_some());
         service
-            .desk
+            .api
             .may_ask(&call, person())
             .await
             .expect("others have theirs");
@@ -240,7 +240,7 @@ async fn a_failed_call_is_visible_and_disturbs_nobody() {
 
 #[tokio::test]
 async fn a_call_ends_when_its_owner_cancels_it() {
-    for world in worlds(quick()).await {
+    for world in all_worlds(quick()).await {
         let service = world.start().await;
         let (chat, ann, bob) = (chat_id(), person(), person());
         let thread = world.bind(chat, ann, BindingMode::Advice).await;
@@ -250,14 +250,14 @@ async fn a_call_ends_when_its_owner_cancels_it() {
         let call = Call::internal("test");
         assert!(
             service
-                .desk
+                .api
                 .cancel(&call, bob, run)
                 .await
                 .is_err_and(|fault| fault.is(Code::NotFound))
         );
         assert_eq!(
             service
-                .desk
+                .api
                 .open_runs(&call, ann)
                 .await
                 .expect("a list")
@@ -265,7 +265,7 @@ async fn a_call_ends_when_its_owner_cancels_it() {
             1
         );
         let cancelled = service
-            .desk
+            .api
             .cancel(&call, ann, run)
             .await
             .expect("it is open");
@@ -274,7 +274,7 @@ async fn a_call_ends_when_its_owner_cancels_it() {
             (RunState::Cancelled, Some(Why::Cancelled))
         );
         assert_eq!(
-            service.desk.cancel(&call, ann, run).await.expect("again"),
+            service.api.cancel(&call, ann, run).await.expect("again"),
             cancelled
         );
         eventually("the call has ended", || async {

@@ -367,6 +367,10 @@ impl MessageApi for Chats {
         Err(Fault::not_found("route"))
     }
 
+    async fn private_chat(&self, _: &Call, _: UserId, _: UserId) -> Result<ChatId, Fault> {
+        Err(Fault::not_found("route"))
+    }
+
     async fn attach(&self, _: &Call, _: UserId, _: ChatId) -> Result<Attachment, Fault> {
         Err(Fault::not_found("route"))
     }
@@ -410,6 +414,10 @@ impl UserApi for Chats {
                 username: name(id),
             })
             .collect())
+    }
+
+    async fn profiles(&self, _: &Call, _: Vec<UserId>) -> Result<Vec<User>, Fault> {
+        Err(Fault::not_found("route"))
     }
 
     async fn create(&self, _: &Call, _: NewUser) -> Result<User, Fault> {

@@ -11,7 +11,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use contracts::{
     ChatId, RunId, ThreadId, UserId,
-    ai::{Run, RunState},
+    ai::{AiClient, Run, RunState},
     auth::Verifier,
     chat::BindingMode,
     events::{AdviceRequest, Topics},
@@ -61,6 +61,8 @@ struct World {
     script: Arc<Script>,
     topics: Arc<Topics>,
     config: Config,
+    /// Whether others have the service over gRPC.
+    is_remote: bool,
     _log_node: Node,
     _folder: tempfile::TempDir,
 }
@@ -68,6 +70,8 @@ struct World {
 /// One life of the service.
 struct Service {
     desk: Desk,
+    /// What other services have of it: itself, or the way there.
+    api: AiClient,
     stop: CancellationToken,
     ended: tokio::task::JoinHandle<Result<(), String>>,
 }
@@ -79,6 +83,32 @@ async fn worlds(config: Config) -> Vec<World> {
         worlds.push(World::new(db, config.clone()).await);
     }
     worlds
+}
+
+/// One world on each engine with the service itself, and one with the service over gRPC.
+async fn all_worlds(config: Config) -> Vec<World> {
+    let mut each = worlds(config.clone()).await;
+    for mut world in worlds(config).await {
+        world.is_remote = true;
+        each.push(world);
+    }
+    each
+}
+
+/// Offers the service on `node`, and the way there.
+async fn elsewhere(node: &Node, api: AiClient) -> AiClient {
+    let config = rpc::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        secret: Some("by this the processes of a test know each other".into()),
+        ..rpc::Config::default()
+    };
+    let mut server = rpc::Server::new(contracts::DESCRIPTORS);
+    server.offer(contracts::ai::serve(api));
+    let bound = server.bind(&config).await.expect("a free port");
+    let bound = bound.expect("there is a secret");
+    let address = bound.address().expect("a bound port").to_string();
+    bound.serve(node);
+    contracts::ai::connect(config.channel(&address).expect("a way"))
 }
 
 impl World {
@@ -112,6 +142,7 @@ impl World {
             script: Script::new(),
             topics,
             config,
+            is_remote: false,
             _log_node: node,
             _folder: folder,
         }
@@ -137,11 +168,20 @@ impl World {
             session_timeout: Duration::from_secs(6),
         };
         let desk = crate::start(&self.config, deps, provider, &mut node);
+        let mut api: AiClient = Arc::new(desk.clone());
+        if self.is_remote {
+            api = elsewhere(&node, api).await;
+        }
         let stop = CancellationToken::new();
         let (any, stopping) = (([127, 0, 0, 1], 0).into(), stop.clone());
         let bound = node.bind(any, any).await.expect("free ports");
         let ended = tokio::spawn(bound.serve(async move { stopping.cancelled().await }));
-        Service { desk, stop, ended }
+        Service {
+            desk,
+            api,
+            stop,
+            ended,
+        }
     }
 
     fn store(&self) -> Store {

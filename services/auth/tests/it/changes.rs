@@ -57,6 +57,10 @@ impl UserApi for Barred {
         self.user.by_ids(call, ids).await
     }
 
+    async fn profiles(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<User>, Fault> {
+        self.user.profiles(call, ids).await
+    }
+
     async fn by_username(&self, call: &Call, username: &str) -> Result<Option<User>, Fault> {
         self.user.by_username(call, username).await
     }

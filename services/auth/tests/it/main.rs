@@ -9,6 +9,8 @@ mod load;
 mod outage;
 mod profile;
 mod refresh;
+mod remote;
+mod surface;
 mod tokens;
 
 use std::{
@@ -38,6 +40,8 @@ const SECRET: &str = "a secret that only the tests know of";
 struct World {
     engine: String,
     auth: Arc<Auth>,
+    /// What other services have of it: itself, or the way there.
+    api: AuthClient,
     user: UserClient,
     verifier: Arc<Verifier>,
     clock: Arc<ManualClock>,
@@ -45,7 +49,7 @@ struct World {
     app: Router,
     auth_db: TestDb,
     _user_db: TestDb,
-    _node: Node,
+    node: Node,
     addresses: AtomicU8,
 }
 
@@ -100,8 +104,26 @@ fn app(
     clock: &Arc<ManualClock>,
     node: &Node,
 ) -> (Arc<Verifier>, Router) {
-    let client: AuthClient = auth.clone();
-    let verifier = Verifier::new(client, clock.clone() as Arc<dyn Clock>);
+    app_over(
+        &(auth.clone() as AuthClient),
+        auth,
+        user,
+        cache,
+        clock,
+        node,
+    )
+}
+
+/// The same with a check of tokens that asks `api`.
+fn app_over(
+    api: &AuthClient,
+    auth: &Arc<Auth>,
+    user: &UserClient,
+    cache: &Arc<Memory>,
+    clock: &Arc<ManualClock>,
+    node: &Node,
+) -> (Arc<Verifier>, Router) {
+    let verifier = Verifier::new(api.clone(), clock.clone() as Arc<dyn Clock>);
     verifier.start(node);
     let (auth_routes, _) = auth::routes(auth.clone(), verifier.clone());
     let door = user::Door {
@@ -114,6 +136,21 @@ fn app(
         verifier,
         kit::http::with_ground_rules(auth_routes.merge(user_routes)),
     )
+}
+
+/// The two services on each engine, with `auth` as another process has it too: over gRPC.
+async fn all_worlds(config: &Config) -> Vec<World> {
+    let mut each = worlds(config).await;
+    for mut world in worlds(config).await {
+        let (_, channel) = remote::offer(&world).await;
+        world.engine += " over gRPC";
+        world.api = contracts::auth::connect(channel);
+        let (api, auth, node) = (&world.api, &world.auth, &world.node);
+        (world.verifier, world.app) =
+            app_over(api, auth, &world.user, &world.cache, &world.clock, node);
+        each.push(world);
+    }
+    each
 }
 
 /// The two services on each engine.
@@ -137,6 +174,7 @@ async fn worlds(config: &Config) -> Vec<World> {
         let (verifier, app) = app(&auth, &user, &cache, &clock, &node);
         worlds.push(World {
             engine: auth_db.engine().to_string(),
+            api: auth.clone(),
             auth,
             user,
             verifier,
@@ -145,7 +183,7 @@ async fn worlds(config: &Config) -> Vec<World> {
             app,
             auth_db,
             _user_db: user_db,
-            _node: node,
+            node,
             addresses: AtomicU8::new(1),
         });
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::auth::{AuthClient, Verifier};
+use contracts::auth::Verifier;
 use kit::Node;
 use serde_json::json;
 
-use super::{config, door::password, worlds};
+use super::{all_worlds, config, door::password, worlds};
 
 /// threat:T6: rotation, a lost answer, two tabs; then a theft, which ends the login for both.
 #[tokio::test]
@@ -301,10 +301,10 @@ async fn the_cookie_is_enough_to_log_out() {
 /// guarantee:G15, threat:T9: refused at once where it was ended, within two seconds everywhere else.
 #[tokio::test]
 async fn an_ended_login_is_known_everywhere_within_two_seconds() {
-    for world in worlds(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let token = door.register("ann").await.text("access_token");
-        let elsewhere = Verifier::new(world.auth.clone() as AuthClient, world.clock.clone());
+        let elsewhere = Verifier::new(world.api.clone(), world.clock.clone());
         let node = Node::new();
         elsewhere.start(&node);
         let call = kit::Call::internal("test");

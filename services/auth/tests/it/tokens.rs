@@ -1,10 +1,10 @@
 //! Access tokens at the doors, and the key that signs them.
 
-use contracts::auth::{AuthApi as _, AuthClient, Verifier};
+use contracts::auth::{AuthApi as _, Verifier};
 use kit::{Call, config::SecretString};
 use serde_json::Value;
 
-use super::{Config, config, worlds};
+use super::{Config, all_worlds, config, worlds};
 
 /// Method and path of every route that the description says needs a token.
 fn protected_routes() -> Vec<(String, String)> {
@@ -28,7 +28,7 @@ fn protected_routes() -> Vec<(String, String)> {
 async fn protected_routes_need_a_token() {
     let routes = protected_routes();
     assert_eq!(routes.len(), 9, "{routes:?}");
-    for world in worlds(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let expired = door.register("ann").await.text("access_token");
         world.clock.advance(15 * 60 * 1000);
@@ -63,14 +63,14 @@ async fn protected_routes_need_a_token() {
 /// row:A06, threat:T8: whoever starts with the same secret signs with the same key; another secret does not start.
 #[tokio::test]
 async fn one_key_signs_for_all() {
-    for world in worlds(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let token = door.register("ann").await.text("access_token");
         let (second, app) = world.another(&config()).await.unwrap();
         let call = Call::internal("test");
         assert_eq!(
             second.public_keys(&call).await.unwrap(),
-            world.auth.public_keys(&call).await.unwrap(),
+            world.api.public_keys(&call).await.unwrap(),
             "{}",
             world.engine
         );
@@ -84,7 +84,7 @@ async fn one_key_signs_for_all() {
             .with_app(app)
             .login("ann", &super::door::password("ann"))
             .await;
-        let verifier = Verifier::new(world.auth.clone() as AuthClient, world.clock.clone());
+        let verifier = Verifier::new(world.api.clone(), world.clock.clone());
         assert!(
             verifier
                 .verify(&call, &elsewhere.text("access_token"))
@@ -130,13 +130,13 @@ async fn one_key_signs_for_all() {
 /// row:A06: an ended login's token is refused by the one who asks the store.
 #[tokio::test]
 async fn validate_token_knows_of_ended_logins() {
-    for world in worlds(&config()).await {
+    for world in all_worlds(&config()).await {
         let door = world.door();
         let token = door.register("ann").await.text("access_token");
         let call = Call::internal("test");
         assert_eq!(
             world
-                .auth
+                .api
                 .validate_token(&call, &token)
                 .await
                 .unwrap()
@@ -144,13 +144,13 @@ async fn validate_token_knows_of_ended_logins() {
             "ann"
         );
         door.with(&token, "POST", "/api/logout", None).await;
-        let fault = world.auth.validate_token(&call, &token).await.unwrap_err();
+        let fault = world.api.validate_token(&call, &token).await.unwrap_err();
         assert_eq!(fault.word(), "session_ended", "{}", world.engine);
         let (head, tail) = token.rsplit_once('.').unwrap();
         let changed = format!("{head}.{}", tail.chars().rev().collect::<String>());
         assert_eq!(
             world
-                .auth
+                .api
                 .validate_token(&call, &changed)
                 .await
                 .unwrap_err()

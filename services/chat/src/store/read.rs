@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use contracts::{ChatId, UserId, chat::Binding};
+use contracts::{ChatId, ThreadId, UserId, chat::Binding};
 use sql::{Args, args};
 
 use super::{Error, Store, bound, stored};
@@ -70,6 +70,14 @@ impl Store {
         whole
             .filter(|whole| whole.members.contains(&reader))
             .ok_or(Error::NotFound("chat"))
+    }
+
+    /// In which chat a thread is and whose it is; `None` when no binding has it.
+    pub(crate) async fn thread(&self, thread: ThreadId) -> Result<Option<(ChatId, UserId)>, Error> {
+        let sql = "SELECT chat_id, owner FROM binding WHERE thread_id = $1";
+        let row = self.db.fetch_optional(sql, args![thread.0]).await?;
+        row.map(|row| Ok((ChatId(row.get("chat_id")?), UserId(row.get("owner")?))))
+            .transpose()
     }
 
     /// Where a consumer's partition goes on.

@@ -117,6 +117,19 @@ impl MessageApi for Reader {
             .await
     }
 
+    async fn private_chat(&self, call: &Call, one: UserId, other: UserId) -> Result<ChatId, Fault> {
+        call.run(async {
+            // Nobody has a private chat with themselves.
+            let chat = if one == other {
+                None
+            } else {
+                self.store.private_chat(one, other).await?
+            };
+            found(chat)
+        })
+        .await
+    }
+
     async fn attach(&self, call: &Call, reader: UserId, chat: ChatId) -> Result<Attachment, Fault> {
         call.run(async { found(self.store.attach(reader, chat).await?) })
             .await

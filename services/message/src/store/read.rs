@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use contracts::{
-    ChatId, ThreadId, UserId, frames,
-    message::{Attachment, Events, History, Marks, Message, Page, Position, Summary},
+    ChatId, ThreadId, UserId,
+    chat::Kind,
+    frames,
+    message::{Attachment, Events, History, MAX_EVENTS, Marks, Message, Page, Position, Summary},
 };
 use sql::{Row, Tx, args};
 
-use super::{Error, Store};
+use super::{Error, Store, word};
 use crate::dialect;
 
 impl Store {
@@ -99,17 +101,44 @@ impl Store {
             )
             .await?;
         let mut list = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
+        let mut is_cut = false;
         for row in rows {
             let (o, kind, payload): (i64, String, String) =
                 (row.get("o")?, row.get("kind")?, row.get("payload")?);
-            list.push((o, frames::event(&kind, chat, o, &payload)));
+            let frame = frames::event(&kind, chat, o, &payload);
+            bytes += frame.len();
+            is_cut = bytes > MAX_EVENTS && !list.is_empty();
+            if is_cut {
+                break;
+            }
+            list.push((o, frame));
         }
-        let more = list.last().is_some_and(|(o, _)| *o < high) && list.len() == limit;
+        let is_full = is_cut || list.len() == limit;
+        let more = list.last().is_some_and(|(o, _)| *o < high) && is_full;
         Ok(Some(Events {
             head: visible_head(&at),
             frames: list,
             more,
         }))
+    }
+
+    /// The private chat of two different people; `None` when they have none.
+    pub(crate) async fn private_chat(
+        &self,
+        one: UserId,
+        other: UserId,
+    ) -> Result<Option<ChatId>, Error> {
+        let row = self
+            .db
+            .fetch_optional(
+                "SELECT s.chat_id FROM member m JOIN member n ON n.chat_id = m.chat_id
+                 JOIN stream s ON s.chat_id = m.chat_id
+                 WHERE m.user_id = $1 AND m.until_o IS NULL AND n.user_id = $2 AND n.until_o IS NULL AND s.kind = $3",
+                args![one.0, other.0, word(&Kind::Private)],
+            )
+            .await?;
+        row.map(|row| Ok(ChatId(row.get("chat_id")?))).transpose()
     }
 
     /// The reader's chats, or the one asked for.

@@ -14,10 +14,17 @@ use eventlog::{EventLog, Record};
 use kit::{Call, CancellationToken, Fault, Ids, Node, RandomIds, SystemClock};
 use sql::testing::TestDb;
 
-use crate::stage::{Hand, Stage};
+use crate::{
+    remote,
+    stage::{Hand, Stage},
+};
 
 pub(crate) struct World {
     pub(crate) message: MessageClient,
+    /// Where it offers gRPC.
+    pub(crate) address: String,
+    /// The way that other processes take to it.
+    pub(crate) channel: rpc::Channel,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) call: Call,
@@ -57,22 +64,35 @@ fn deps(
     }
 }
 
-async fn serve(
-    config: &message::Config,
-    deps: message::Deps,
-    mut node: Node,
-) -> (MessageClient, Running) {
-    let message = message::build(config, deps, &mut node).unwrap();
+fn build(config: &message::Config, deps: message::Deps, node: &mut Node) -> MessageClient {
+    message::build(config, deps, node).unwrap()
+}
+
+async fn serve(node: Node) -> Running {
     let stop = CancellationToken::new();
     let health = node.health();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = node.bind(any, any).await.unwrap();
     let served = tokio::spawn(bound.serve(stop.clone().cancelled_owned()));
     eventually("ready", async || health.is_ready().await).await;
-    (message, Running { stop, served })
+    Running { stop, served }
 }
 
 impl World {
+    /// The service on each engine, itself and over gRPC.
+    pub(crate) async fn all_worlds(workers: u32) -> Vec<Self> {
+        let mut worlds = Self::both(workers).await;
+        let others = Self::both(workers).await;
+        worlds.extend(others.into_iter().map(Self::over_grpc));
+        worlds
+    }
+
+    /// The same world, whose service is asked as another process asks it.
+    pub(crate) fn over_grpc(mut self) -> Self {
+        self.message = contracts::message::connect(self.channel.clone());
+        self
+    }
+
     /// One world for each engine.
     pub(crate) async fn both(workers: u32) -> Vec<Self> {
         let mut worlds = Vec::new();
@@ -91,7 +111,7 @@ impl World {
     }
 
     pub(crate) async fn with(db: TestDb, config: message::Config) -> Self {
-        let node = Node::new();
+        let mut node = Node::new();
         let folder = tempfile::tempdir().unwrap();
         let url = format!("embedded:{}/log.db", folder.path().display());
         let inner = eventlog::open(
@@ -110,9 +130,13 @@ impl World {
         });
         let topics = Arc::new(Topics::default());
         log.ensure(&message::topics(&topics, 8)).await.unwrap();
-        let (message, running) = serve(&config, deps(&db, &log, &topics, "test"), node).await;
+        let message = build(&config, deps(&db, &log, &topics, "test"), &mut node);
+        let (address, channel) = remote::offer(&node, message.clone()).await;
+        let running = serve(node).await;
         Self {
             message,
+            address,
+            channel,
             log,
             hand,
             topics,
@@ -126,8 +150,10 @@ impl World {
 
     /// Another process of the service on the same store and the same log.
     pub(crate) async fn rival(&self, config: &message::Config) -> Running {
+        let mut node = Node::new();
         let deps = deps(&self.db, &self.inner, &self.topics, "rival");
-        serve(config, deps, Node::new()).await.1
+        build(config, deps, &mut node);
+        serve(node).await
     }
 
     pub(crate) async fn stop(self) {

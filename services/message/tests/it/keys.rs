@@ -1,14 +1,16 @@
 //! A key names one message.
 
 use contracts::message::Page;
-use kit::{Code, Ids as _, RandomIds};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use crate::harness::{World, new, user};
+use kit::{Call, Code, Ids as _, RandomIds};
+
+use crate::harness::{World, eventually, new, user};
 
 /// row:C19, guarantee:G2: a key names one message for ever; another content under it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_gives_the_same_message() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let send = new(chat, user(1), "once");
         let first = world.message.send(&world.call, send.clone()).await.unwrap();
@@ -39,10 +41,33 @@ async fn the_same_key_gives_the_same_message() {
     }
 }
 
+/// guarantee:G2: whoever does not learn the outcome in time sends the same again and learns it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_whose_outcome_is_unknown_is_sent_again() {
+    for world in World::all_worlds(1).await {
+        let chat = world.chat().await;
+        let send = new(chat, user(1), "once");
+        world.hand.holds_a_batch.store(true, SeqCst);
+        let short = Call::new("test", Duration::from_millis(300));
+        let unknown = world.message.send(&short, send.clone()).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::Timeout);
+        eventually("the batch is held", async || {
+            world.hand.is_holding.load(SeqCst)
+        })
+        .await;
+        world.hand.go_on.notify_one();
+        let stored = world.message.send(&world.call, send.clone()).await.unwrap();
+        assert_eq!(stored.seq, 1);
+        assert!(world.message.send(&world.call, send).await.unwrap().dup);
+        assert_eq!(world.send(chat, user(1), "next").await.unwrap().seq, 2);
+        world.stop().await;
+    }
+}
+
 /// guarantee:G2: of different messages under one key at the same time one is stored, and only its senders hear so.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_for_many_messages_at_once_stores_one() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chats = [world.chat().await, world.chat().await];
         let key = contracts::Key(RandomIds.next());
         let sends = (0..20).map(|n| contracts::events::Send {

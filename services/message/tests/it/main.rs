@@ -5,7 +5,10 @@
 
 mod harness;
 mod keys;
+mod people;
 mod quoting;
+mod remote;
 mod stage;
 mod streams;
+mod surface;
 mod workers;

@@ -15,7 +15,7 @@ use crate::harness::{World, eventually, kind, new, user};
 /// row:C01, row:C06, guarantee:G5, guarantee:G12: a stored message has its numbers and is readable at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sent_message_is_stored_once_and_readable() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let first = world.send(chat, user(1), "hello").await.unwrap();
         let second = world.send(chat, user(2), "hi").await.unwrap();
@@ -55,7 +55,7 @@ async fn a_sent_message_is_stored_once_and_readable() {
 /// row:C11, row:C13, row:B08, threat:T34: a stranger's chat looks like one that does not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_bad_texts_are_refused() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let unknown = ChatId(RandomIds.next());
         for foreign in [chat, unknown] {
@@ -149,7 +149,7 @@ async fn a_thousand_messages_keep_their_order_with_several_workers() {
 /// row:C07: pages walk through everything once, in both directions.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_show_each_message_once() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         world.bind(chat).await;
         let sends = (0..45).map(|n| {
@@ -237,7 +237,7 @@ async fn a_version_gap_is_not_applied() {
 /// guarantee:G11, guarantee:G2: a removal has an exact place; afterwards only a retry of what was stored is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_sees_nothing_that_came_later() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let before = new(chat, user(2), "before");
         let stored = world
@@ -288,7 +288,7 @@ async fn a_removed_member_sees_nothing_that_came_later() {
 /// guarantee:G13: marks only rise, never pass the head, and unread follows from them.
 #[tokio::test(flavor = "multi_thread")]
 async fn marks_rise_and_unread_counts_the_others() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         for n in 0..5 {
             world.send(chat, user(1 + n % 2), "x").await.unwrap();
@@ -383,7 +383,7 @@ impl World {
 /// and newest message again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_of_the_ai_is_checked_where_it_is_stored() {
-    for world in World::both(1).await {
+    for world in World::all_worlds(1).await {
         let chat = world.chat().await;
         let thread = world.bind(chat).await;
         let asked = world.send(chat, user(2), "are you there?").await.unwrap();

@@ -22,6 +22,12 @@ impl UserApi for Accounts {
     }
 
     async fn by_ids(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<PublicUser>, Fault> {
+        let found = within(call, self.by_ids(&ids)).await?;
+        let public = |User { id, username, .. }| PublicUser { id, username };
+        Ok(found.into_iter().map(public).collect())
+    }
+
+    async fn profiles(&self, call: &Call, ids: Vec<UserId>) -> Result<Vec<User>, Fault> {
         within(call, self.by_ids(&ids)).await
     }
 

@@ -335,6 +335,11 @@ async fn many_are_found_at_once_and_too_many_are_refused() {
             world.name
         );
         assert_eq!(found[7].username, "user7", "{}", world.name);
+        let again = ids.iter().rev().chain([&nobody]).copied().collect();
+        let profiles = world.user.profiles(&call(), again).await.unwrap();
+        let own = world.user.by_id(&call(), ids[7]).await.unwrap();
+        assert_eq!(profiles.len(), ids.len(), "{}", world.name);
+        assert_eq!(profiles.get(7), own.as_ref(), "{}", world.name);
         assert!(
             world
                 .user

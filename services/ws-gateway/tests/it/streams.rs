@@ -307,6 +307,10 @@ impl MessageApi for Streams {
         Err(Fault::invalid("clients read history over HTTP"))
     }
 
+    async fn private_chat(&self, _: &Call, _: UserId, _: UserId) -> Result<ChatId, Fault> {
+        Err(Fault::invalid("the gateway is told the chat"))
+    }
+
     async fn attach(&self, _: &Call, reader: UserId, chat: ChatId) -> Result<Attachment, Fault> {
         let at = self.look(reader, chat, |stream, from_o, until_o| Attachment {
             head: stream.head(until_o),
