@@ -91,7 +91,8 @@ pub struct Stored {
     pub o: i64,
     /// The time of the commit.
     pub ts: String,
-    /// Whether it had been stored by an earlier try.
+    /// Whether it is known to have been stored by an earlier try; where that is only being learned, the answer is the same but
+    /// for this.
     #[serde(default)]
     pub dup: bool,
 }

@@ -4,11 +4,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
 };
 
 use contracts::events::Topics;
 use kit::CancellationToken;
-use messenger::{Config, Process, Topology};
+use messenger::{Config, Process, Topology, config::Place};
 use tempfile::TempDir;
 
 /// What stands behind the ports; every scenario runs on each.
@@ -18,10 +19,31 @@ pub enum Engine {
     Embedded,
     /// Apache Kafka, PostgreSQL, Redis.
     Servers,
+    /// The same, and every service a node of its own that reaches the others over gRPC; some of them twice.
+    Split,
 }
 
 impl Engine {
-    pub const ALL: [Self; 2] = [Self::Embedded, Self::Servers];
+    /// What runs together, and its name among replicas. People knock at the first.
+    fn parts(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Embedded | Self::Servers => &[("all", "0")],
+            Self::Split => &[
+                ("auth", "0"),
+                ("user", "0"),
+                ("chat", "0"),
+                ("message", "0"),
+                ("message", "1"),
+                ("ai", "0"),
+                ("ai", "1"),
+                ("notification", "0"),
+                ("ws-gateway", "0"),
+                ("ws-gateway", "1"),
+                ("ws-ai-advice", "0"),
+                ("ws-autoreply", "0"),
+            ],
+        }
+    }
 }
 
 /// A messenger in this process.
@@ -30,9 +52,18 @@ pub struct World {
     pub public: SocketAddr,
     pub private: SocketAddr,
     pub engine: Engine,
+    parts: Vec<Part>,
+    folder: Option<TempDir>,
+}
+
+/// One node of it.
+struct Part {
+    name: &'static str,
+    public: SocketAddr,
+    rpc: SocketAddr,
+    private: SocketAddr,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), String>>,
-    folder: Option<TempDir>,
 }
 
 /// What seals the signing key where there is no data folder of one process alone.
@@ -52,7 +83,7 @@ pub(crate) async fn settings(engine: Engine, folder: &Path) -> Config {
     config.ai.limits.pause = std::time::Duration::from_millis(200);
     config.ai.limits.delay_min = std::time::Duration::from_millis(300);
     config.ai.limits.delay_max = std::time::Duration::from_millis(600);
-    if engine == Engine::Servers {
+    if engine != Engine::Embedded {
         config.sql = fresh_database().await;
         config.auth.secret = Some(SECRET.into());
         config.log = format!("kafka://{}", server("KAFKA_BROKERS"));
@@ -150,19 +181,34 @@ impl World {
     }
 
     async fn run(engine: Engine, config: Config, folder: Option<TempDir>) -> Self {
-        let process = Process::build(&config, &Topology::parse("all").unwrap())
-            .await
-            .unwrap();
-        let (public, private) = process.addresses().unwrap();
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(process.serve(stop.clone().cancelled_owned()));
+        let building = configs(engine, &config)
+            .into_iter()
+            .map(|(topology, config)| async move {
+                let process = Process::build(&config, &topology).await;
+                process.map(|process| (process, config.rpc.listen))
+            });
+        let processes = futures_util::future::try_join_all(building).await.unwrap();
+        let addresses = processes[0].0.addresses().unwrap();
+        let parts = processes.into_iter().zip(engine.parts());
+        let parts = parts.map(|((process, rpc), (name, _))| {
+            let (public, private) = process.addresses().unwrap();
+            let stop = CancellationToken::new();
+            let served = tokio::spawn(process.serve(stop.clone().cancelled_owned()));
+            Part {
+                name,
+                public,
+                rpc,
+                private,
+                stop,
+                served,
+            }
+        });
         let world = Self {
             config,
-            public,
-            private,
+            public: addresses.0,
+            private: addresses.1,
             engine,
-            stop,
-            served,
+            parts: parts.collect(),
             folder,
         };
         crate::eventually("ready", async || world.is_ready().await).await;
@@ -170,10 +216,14 @@ impl World {
     }
 
     pub async fn is_ready(&self) -> bool {
-        let url = format!("http://{}/readyz", self.private);
-        reqwest::get(url)
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
+        for part in &self.parts {
+            let url = format!("http://{}/readyz", part.private);
+            let answer = reqwest::get(url).await;
+            if !answer.is_ok_and(|answer| answer.status().is_success()) {
+                return false;
+            }
+        }
+        true
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -203,16 +253,93 @@ impl World {
 
     /// Stops gracefully and starts again on the same data.
     pub async fn restart(mut self) -> Self {
-        self.stop.cancel();
-        (&mut self.served).await.unwrap().unwrap();
+        self.stop_parts().await;
         Self::run(self.engine, self.config.clone(), self.folder.take()).await
     }
 
     /// Stops gracefully.
     pub async fn stop(mut self) {
-        self.stop.cancel();
-        (&mut self.served).await.unwrap().unwrap();
+        self.stop_parts().await;
     }
+
+    /// The services that run apart, with their replicas.
+    pub fn services(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.parts.iter().map(|part| (part.name, part.public))
+    }
+
+    fn replica(&self, service: &str, n: usize) -> usize {
+        let parts = self.parts.iter().enumerate();
+        let mut replicas = parts.filter(|(_, part)| part.name == service);
+        replicas.nth(n).unwrap().0
+    }
+
+    /// The public address of one replica of a service.
+    pub fn http(&self, service: &str, n: usize) -> SocketAddr {
+        self.parts[self.replica(service, n)].public
+    }
+
+    /// The gRPC address of one replica of a service.
+    pub fn rpc(&self, service: &str, n: usize) -> SocketAddr {
+        self.parts[self.replica(service, n)].rpc
+    }
+
+    /// Stops one replica of a service gracefully.
+    pub async fn stop_one(&mut self, service: &str, n: usize) {
+        let part = self.parts.remove(self.replica(service, n));
+        part.stop.cancel();
+        part.served.await.unwrap().unwrap();
+    }
+
+    async fn stop_parts(&mut self) {
+        for part in &self.parts {
+            part.stop.cancel();
+        }
+        for part in self.parts.drain(..) {
+            part.served.await.unwrap().unwrap();
+        }
+    }
+}
+
+/// The settings of each node: where it listens, and where the others are.
+fn configs(engine: Engine, config: &Config) -> Vec<(Topology, Config)> {
+    let parts = engine.parts();
+    if parts.len() == 1 {
+        return vec![(Topology::parse("all").unwrap(), config.clone())];
+    }
+    let listeners = free_ports(3 * parts.len());
+    let mut common = config.clone();
+    common.rpc.secret = Some(SECRET.into());
+    common.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    common.pool.max_connections = 4;
+    for service in messenger::Service::ALL {
+        let replicas = parts.iter().zip(listeners.chunks(3));
+        let replicas = replicas.filter(|((name, _), _)| *name == service.name());
+        let places: Vec<_> = replicas.map(|(_, ports)| ports).collect();
+        let list = |n: usize| {
+            places
+                .iter()
+                .map(|ports| ports[n].to_string())
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        *common.services.of_mut(service) = Place {
+            http: list(0),
+            private: list(1),
+            rpc: list(2),
+        };
+    }
+    let each = parts
+        .iter()
+        .zip(listeners.chunks(3))
+        .map(|((name, replica), ports)| {
+            let mut config = common.clone();
+            config.http.public = ports[0];
+            config.http.private = ports[1];
+            config.rpc.listen = ports[2];
+            config.replica = String::from(*replica);
+            (Topology::parse(name).unwrap(), config)
+        });
+    each.collect()
 }
 
 /// A messenger in a process of its own, which can be killed and started again on the same data.
@@ -232,7 +359,7 @@ impl Child {
     ) -> (SocketAddr, SocketAddr) {
         let mut config = settings(engine, folder).await;
         change(&mut config);
-        let (public, private) = free_ports();
+        let [public, private] = free_ports(2).try_into().unwrap();
         config.http.public = public;
         config.http.private = private;
         // Secrets are hidden in print; these tests have none, and the tests' server asks for no password.
@@ -342,10 +469,19 @@ impl Child {
     }
 }
 
-/// Two ports that were free a moment ago. Children get fixed ones, so that clients find the next process
-/// where the last one was.
-fn free_ports() -> (SocketAddr, SocketAddr) {
-    let listeners = [(); 2].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    let [public, private] = listeners.map(|listener| listener.local_addr().unwrap());
-    (public, private)
+/// Ports that nobody else of these tests has, for those who have to be found where they were, or before they are there. The
+/// system gives none of them to connections.
+fn free_ports(count: usize) -> Vec<SocketAddr> {
+    static TURN: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 30_000;
+    const COUNT: u16 = 2_700;
+    let start = std::process::id().wrapping_mul(97).to_le_bytes();
+    let start = u16::from_le_bytes([start[0], start[1]]);
+    let turns = std::iter::repeat_with(|| start.wrapping_add(TURN.fetch_add(1, Relaxed)));
+    turns
+        .take(usize::from(COUNT))
+        .map(|turn| SocketAddr::from(([127, 0, 0, 1], FIRST + turn % COUNT)))
+        .filter(|address| std::net::TcpListener::bind(address).is_ok())
+        .take(count)
+        .collect()
 }

@@ -36,6 +36,7 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     troubles.extend(said(sql));
     troubles.extend(said(cache::check(&config.cache)));
     troubles.extend(config.auth.check(has_key_file).err().unwrap_or_default());
+    troubles.extend(config.rpc.check().err());
     troubles.extend(config.message.check().err());
     troubles.extend(config.ai.check().err().unwrap_or_default());
     for (section, sockets) in sockets {

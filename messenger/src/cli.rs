@@ -42,6 +42,8 @@ pub enum Command {
     Check(#[command(flatten)] Common),
     /// Prints the effective settings, secrets hidden.
     Config(#[command(flatten)] Common),
+    /// Makes the topics of the event log that are missing.
+    Topics(#[command(flatten)] Common),
     /// Writes the OpenAPI documents, one file for each service.
     Openapi {
         /// Where to.

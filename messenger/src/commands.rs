@@ -1,6 +1,6 @@
 //! What the commands do. Every failure is one line on standard error for each trouble, and an exit code of its own.
 
-use std::{collections::VecDeque, io::Write as _, process::ExitCode};
+use std::{collections::VecDeque, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use eventlog::{Delivered, EventLog};
@@ -67,6 +67,11 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
             let (config, _) = settings(&common)?;
             print(&config.printed().map_err(bad_config)?)
         }
+        Command::Topics(common) => {
+            let (config, topology) = load(&common)?;
+            possible(&config, &topology)?;
+            topics(&config).await.map_err(cannot_start)
+        }
         Command::Openapi { folder } => write_openapi(&folder).map_err(cannot_start),
         Command::Log { command, common } => {
             let (config, _) = settings(&common)?;
@@ -94,8 +99,9 @@ fn print(text: &str) -> Result<(), Failure> {
 fn load(common: &Common) -> Result<(Config, Topology), Failure> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::load(common.config.as_deref(), variables).map_err(bad_config)?;
     let topology = Topology::parse(&common.services).map_err(bad_config)?;
+    let config =
+        Config::load(common.config.as_deref(), variables, &topology).map_err(bad_config)?;
     Ok((config, topology))
 }
 
@@ -202,6 +208,27 @@ async fn migrate(
     Ok(())
 }
 
+/// Makes the topics that are missing, as every start does.
+async fn topics(config: &Config) -> anyhow::Result<()> {
+    check::make_folders(config)?;
+    let (node, log) = open_log(config).await?;
+    for topic in log.ensure(&crate::wiring::topics(config)).await? {
+        writeln!(std::io::stdout(), "{:<4} {}", topic.partitions, topic.name)?;
+    }
+    log.close().await;
+    drop(node);
+    Ok(())
+}
+
+/// The log for a look; its tasks run on the node.
+async fn open_log(config: &Config) -> anyhow::Result<(kit::Node, Arc<dyn EventLog>)> {
+    let node = kit::Node::new();
+    let (clock, ids) = (Arc::new(kit::SystemClock), Arc::new(kit::RandomIds));
+    let settings = config.eventlog.clone();
+    let log = eventlog::open(&config.log, settings, clock, ids, node.spawner()).await?;
+    Ok((node, log))
+}
+
 fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
     for (name, document) in crate::openapi() {
@@ -213,19 +240,7 @@ fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
 }
 
 async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
-    let node = kit::Node::new();
-    let (clock, ids) = (
-        std::sync::Arc::new(kit::SystemClock),
-        std::sync::Arc::new(kit::RandomIds),
-    );
-    let log = eventlog::open(
-        &config.log,
-        config.eventlog.clone(),
-        clock,
-        ids,
-        node.spawner(),
-    )
-    .await?;
+    let (_node, log) = open_log(config).await?;
     let mut out = std::io::stdout().lock();
     for (part, bounds) in log.watermarks(topic).await?.into_iter().enumerate() {
         let part = u32::try_from(part)?;

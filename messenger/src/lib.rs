@@ -7,6 +7,8 @@ mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod front;
+mod metrics;
 pub mod topology;
 mod web;
 mod wiring;
@@ -37,7 +39,10 @@ impl Process {
         choose_cryptography();
         kit::telemetry::metrics();
         let mut node = Node::new();
-        wiring::build(&mut node, config, topology).await?;
+        let offers = wiring::build(&mut node, config, topology).await?;
+        if let Some(offers) = offers.bind(&config.rpc).await? {
+            offers.serve(&node);
+        }
         Ok(Self(
             node.bind(config.http.public, config.http.private).await?,
         ))

@@ -10,6 +10,8 @@ use axum::{
 use kit::Fault;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::topology::Service;
+
 /// The built page; empty but for a placeholder until `make web` was run.
 #[derive(RustEmbed)]
 #[folder = "../web/dist"]
@@ -36,6 +38,24 @@ pub fn openapi() -> Vec<(&'static str, utoipa::openapi::OpenApi)> {
         .into_iter()
         .map(|(name, document)| (name, finished(document)))
         .collect()
+}
+
+/// The paths of a service's public interface.
+pub(crate) fn paths(service: Service) -> Vec<String> {
+    let sockets = match service {
+        Service::WsGateway => Some("/ws/v1"),
+        Service::WsAiAdvice => Some("/ws/ai-advice"),
+        Service::WsAutoreply => Some("/ws/autoreply"),
+        _ => None,
+    };
+    let documents = openapi();
+    let document = documents
+        .into_iter()
+        .find(|(name, _)| *name == service.name());
+    let documented = document
+        .into_iter()
+        .flat_map(|(_, document)| document.paths.paths.into_keys());
+    documented.chain(sockets.map(str::to_owned)).collect()
 }
 
 /// What every document has in common: the version, where it is served, and how one shows who one is.

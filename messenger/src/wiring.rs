@@ -13,6 +13,7 @@ use kit::{Clock, Ids, Node, OnFailure, RandomIds, SystemClock};
 
 use crate::{
     config::Config,
+    front::Front,
     topology::{Service, Topology},
 };
 
@@ -27,17 +28,20 @@ pub(crate) struct Base {
     ids: Arc<dyn Ids>,
     replica: Arc<str>,
     stores: HashMap<Service, sql::Db>,
+    topology: Topology,
+    /// What this process offers to the others.
+    offers: rpc::Server,
 }
 
 /// Distributed processes wait so long for the migration job before they give up.
 const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Builds every service of `topology` on `node`.
+/// Builds every service of `topology` on `node`; the answer is what the process offers to others.
 pub(crate) async fn build(
     node: &mut Node,
     config: &Config,
     topology: &Topology,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<rpc::Server> {
     topology
         .check(config)
         .map_err(|troubles| anyhow!(troubles.join("; ")))?;
@@ -48,19 +52,45 @@ pub(crate) async fn build(
 
     let user = user(node, &mut base)?;
     let verifier = auth(node, &mut base, &user).await?;
-    let door = user::Door {
-        user: user.clone(),
-        limits: base.limits.clone(),
-        config: base.config.user.clone(),
-    };
-    node.http(user::routes(door, verifier.clone()).0);
-    let message = message(node, &mut base, &verifier)?;
+    if base.is_here(Service::User) {
+        let door = user::Door {
+            user: user.clone(),
+            limits: base.limits.clone(),
+            config: base.config.user.clone(),
+        };
+        node.http(user::routes(door, verifier.clone()).0);
+    }
+    let message = message(node, &mut base, &user, &verifier)?;
     let ai = ai(node, &mut base, &user, &message, &verifier)?;
-    chat(node, &mut base, &user, &message, &ai, &verifier)?;
-    ws_gateway(node, &mut base, &message, &ai, &verifier)?;
-    ws_ai_advice(node, &mut base, &verifier)?;
-    ws_autoreply(node, &mut base, &verifier)?;
+    if base.is_here(Service::Chat) {
+        chat(node, &mut base, &user, &message, &ai, &verifier)?;
+    }
+    if base.is_here(Service::WsGateway) {
+        ws_gateway(node, &mut base, &message, &ai, &verifier)?;
+    }
+    if base.is_here(Service::WsAiAdvice) {
+        ws_ai_advice(node, &mut base, &verifier)?;
+    }
+    if base.is_here(Service::WsAutoreply) {
+        ws_autoreply(node, &mut base, &verifier)?;
+    }
+    elsewhere(node, &base)?;
     node.http(crate::web::routes());
+    Ok(base.offers)
+}
+
+/// Hands on what belongs to services of other processes.
+fn elsewhere(node: &mut Node, base: &Base) -> anyhow::Result<()> {
+    let front = Front::new(node.spawner().doors());
+    let others = Service::ALL
+        .into_iter()
+        .filter(|service| !base.is_here(*service));
+    for service in others {
+        let addresses = &base.config.services.of(service).http;
+        let paths = crate::web::paths(service);
+        let routes = front.routes(&paths, service.name(), addresses);
+        node.http(routes.map_err(|error| anyhow!("services.{service}.http: {error}"))?);
+    }
     Ok(())
 }
 
@@ -96,7 +126,20 @@ impl Base {
             clock,
             ids,
             stores: open_stores(config, topology).await?,
+            topology: topology.clone(),
+            offers: rpc::Server::new(contracts::DESCRIPTORS),
         })
+    }
+
+    fn is_here(&self, service: Service) -> bool {
+        self.topology.is_here(service)
+    }
+
+    /// The way to a service that runs elsewhere.
+    fn way_to(&self, service: Service) -> anyhow::Result<rpc::Channel> {
+        let addresses = &self.config.services.of(service).rpc;
+        let channel = self.config.rpc.channel(addresses);
+        channel.map_err(|error| anyhow!("services.{service}.rpc: {error}"))
     }
 
     /// The store of a service, watched and closed with the node.
@@ -122,7 +165,7 @@ impl Base {
 }
 
 /// The topics of all services, by name.
-fn topics(config: &Config) -> Vec<TopicSpec> {
+pub(crate) fn topics(config: &Config) -> Vec<TopicSpec> {
     let (topics, partitions) = (&config.topics, config.partitions);
     let mut specs = [
         message::topics(topics, partitions),
@@ -161,13 +204,18 @@ async fn open_stores(
 }
 
 fn user(node: &mut Node, base: &mut Base) -> anyhow::Result<UserClient> {
+    if !base.is_here(Service::User) {
+        return Ok(contracts::user::connect(base.way_to(Service::User)?));
+    }
     let db = base.db(node, Service::User)?;
     let deps = user::Deps {
         db,
         clock: base.clock.clone(),
         ids: base.ids.clone(),
     };
-    Ok(user::build(deps, node))
+    let user = user::build(deps, node);
+    base.offers.offer(contracts::user::serve(user.clone()));
+    Ok(user)
 }
 
 async fn auth(
@@ -175,6 +223,12 @@ async fn auth(
     base: &mut Base,
     user: &UserClient,
 ) -> anyhow::Result<Arc<Verifier>> {
+    if !base.is_here(Service::Auth) {
+        let auth = contracts::auth::connect(base.way_to(Service::Auth)?);
+        let verifier = Verifier::new(auth, base.clock.clone());
+        verifier.start(node);
+        return Ok(verifier);
+    }
     let db = base.db(node, Service::Auth)?;
     let embedded = db.engine() == sql::Engine::Sqlite;
     let deps = auth::Deps {
@@ -188,6 +242,8 @@ async fn auth(
     let auth = auth::build(&base.config.auth, deps, node).await?;
     let verifier = Verifier::new(auth.clone(), base.clock.clone());
     verifier.start(node);
+    let offered = contracts::auth::serve(auth.clone(), user.clone());
+    base.offers.offer(offered);
     node.http(auth::routes(auth, verifier.clone()).0);
     Ok(verifier)
 }
@@ -195,8 +251,12 @@ async fn auth(
 fn message(
     node: &mut Node,
     base: &mut Base,
+    user: &UserClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<MessageClient> {
+    if !base.is_here(Service::Message) {
+        return Ok(contracts::message::connect(base.way_to(Service::Message)?));
+    }
     let deps = message::Deps {
         db: base.db(node, Service::Message)?,
         log: base.log.clone(),
@@ -206,6 +266,8 @@ fn message(
         replica: base.replica.clone(),
     };
     let message = message::build(&base.config.message, deps, node)?;
+    let offered = contracts::message::serve(message.clone(), user.clone());
+    base.offers.offer(offered);
     node.http(message::routes(
         &base.config.message,
         message.clone(),
@@ -237,7 +299,8 @@ fn chat(
         ids: base.ids.clone(),
         replica: base.replica.clone(),
     };
-    chat::build(&base.config.chat, deps, node);
+    let chat = chat::build(&base.config.chat, deps, node);
+    base.offers.offer(contracts::chat::serve(chat));
     Ok(())
 }
 
@@ -268,6 +331,9 @@ fn ai(
     message: &MessageClient,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<AiClient> {
+    if !base.is_here(Service::Ai) {
+        return Ok(contracts::ai::connect(base.way_to(Service::Ai)?));
+    }
     let deps = ai::Deps {
         db: base.db(node, Service::Ai)?,
         log: base.log.clone(),
@@ -281,7 +347,9 @@ fn ai(
         replica: base.replica.clone(),
         session_timeout: base.config.message.session_timeout,
     };
-    Ok(ai::build(&base.config.ai, deps, node)?)
+    let ai = ai::build(&base.config.ai, deps, node)?;
+    base.offers.offer(contracts::ai::serve(ai.clone()));
+    Ok(ai)
 }
 
 fn ws_ai_advice(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {

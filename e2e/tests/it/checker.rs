@@ -154,7 +154,7 @@ const POINTS: [(&str, usize, usize); 9] = [
     ("chat.publish.after", 1, 2),
 ];
 
-scenarios! {
+scenarios_of_a_child! {
     /// row:C16, guarantee:G1, guarantee:G2, guarantee:G4, guarantee:G5, guarantee:G6, guarantee:G8, guarantee:G18: `kill -9` in the
     /// middle of 5,000 sends from 20 clients.
     async fn nothing_is_lost_when_the_process_is_killed(engine) {

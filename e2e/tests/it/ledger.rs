@@ -24,8 +24,8 @@ struct Test {
     name: String,
     /// Whether it meets the thing as somebody else does.
     is_outside: bool,
-    /// Whether it runs on SQLite and on PostgreSQL.
-    is_on_both: bool,
+    /// On how many engines it runs.
+    times: u8,
 }
 
 /// `row:C16` in a text.
@@ -61,7 +61,12 @@ fn function(line: &str) -> Option<&str> {
 
 /// The tests of one file with the ids that they name, and the number of all its tests.
 fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
-    let is_scenarios = file.text.contains("scenarios! {");
+    // On how many engines a scenario of this file runs.
+    let engines = if file.text.contains("scenarios! {") {
+        3
+    } else {
+        2
+    };
     let is_suite = file.path.contains("/src/suite");
     let is_outside = [
         "/tests/",
@@ -87,7 +92,7 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
             in_attribute = !text.ends_with(']');
         } else {
             if let Some(name) = function(text) {
-                let is_scenario = is_scenarios && text.contains("(engine)");
+                let is_scenario = text.contains("(engine)") && file.path.starts_with("e2e/tests/");
                 if (is_test || is_scenario || is_suite) && !is_left_out {
                     all += usize::from(!is_suite);
                     let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
@@ -95,8 +100,15 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
                     let found = Test {
                         name: format!("{}::{name}", module(&file.path)),
                         is_outside,
-                        is_on_both: is_scenario
-                            || body.any(|line| line.contains("both(") || line.contains("worlds(")),
+                        times: if is_scenario {
+                            engines
+                        } else if body
+                            .any(|line| line.contains("both(") || line.contains("worlds("))
+                        {
+                            2
+                        } else {
+                            1
+                        },
                     };
                     named.push((found, ids(&docs).collect()));
                 }
@@ -121,7 +133,7 @@ fn read_web(file: &Source) -> Vec<(Test, Vec<String>)> {
         let test = Test {
             name,
             is_outside,
-            is_on_both: false,
+            times: 1,
         };
         (is_test && !found.is_empty()).then_some((test, found))
     });
@@ -158,8 +170,11 @@ fn state(written: &str, tests: Option<&BTreeSet<Test>>) -> String {
 
 fn cell(tests: Option<&BTreeSet<Test>>) -> String {
     let names = tests.into_iter().flatten().map(|test| {
-        let both = if test.is_on_both { " ×2" } else { "" };
-        format!("`{}`{both}", test.name)
+        let times = match test.times {
+            1 => String::new(),
+            times => format!(" ×{times}"),
+        };
+        format!("`{}`{times}", test.name)
     });
     names.collect::<Vec<_>>().join("<br>")
 }

@@ -137,7 +137,7 @@ async fn talk(server: std::net::SocketAddr, ann: &Person, bob: &Person) {
     eventually("the reply", async || bob.history(&chat).await.len() == 4).await;
 }
 
-scenarios! {
+scenarios_of_a_child! {
     /// row:G24: no password, token, key or text of a message is in the log, at any level, whatever was done or refused. Its request ids are.
     async fn no_log_holds_a_secret_or_a_text(engine) {
         let provider = Provider::start().await;

@@ -16,7 +16,7 @@ use crate::checker::{Cast, started};
 /// What each of eight people says during two stops.
 const EACH: usize = 250;
 
-scenarios! {
+scenarios_of_a_child! {
     /// row:G12, guarantee:G1: SIGTERM in the middle of sends ends the process with 0 in time; nothing confirmed is lost, and everybody
     /// goes on with the next process.
     async fn a_stop_signal_under_load_loses_nothing(engine) {

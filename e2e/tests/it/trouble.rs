@@ -46,7 +46,7 @@ async fn paced(
     taken
 }
 
-scenarios! {
+scenarios_of_a_child! {
     /// row:D13, guarantee:G17: a hundred sockets that do not read cost a bounded piece of memory and delay nobody else.
     async fn stalled_sockets_harm_nobody(engine) {
         let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::Config;
+use crate::topology::Service;
 
 /// Variables that are known by other names, and where they go.
 const KNOWN: [(&str, &str); 15] = [
@@ -40,18 +41,16 @@ pub(super) fn overlay(
     let mut variables: Vec<_> = environment.into_iter().collect();
     variables.sort();
     for (name, text) in variables {
-        let path = match KNOWN.iter().find(|(known, _)| *known == name) {
-            Some((_, path)) => (*path).to_owned(),
-            None if OTHERS.contains(&name.as_str()) => continue,
-            None => match name.strip_prefix(PREFIX) {
-                Some(rest) => path_of(rest, &defaults),
+        let known = KNOWN.iter().find(|(known, _)| *known == name);
+        let (path, text) = match (known, place(&name, &text)) {
+            (Some(("KAFKA_BROKERS", path)), _) => ((*path).to_owned(), format!("kafka://{text}")),
+            (Some((_, path)), _) => ((*path).to_owned(), text),
+            (None, Some(placed)) => placed,
+            (None, None) if OTHERS.contains(&name.as_str()) => continue,
+            (None, None) => match name.strip_prefix(PREFIX) {
+                Some(rest) => (path_of(rest, &defaults), text),
                 None => continue,
             },
-        };
-        let text = if name == "KAFKA_BROKERS" {
-            format!("kafka://{text}")
-        } else {
-            text
         };
         let keys: Vec<_> = path.split('.').collect();
         let value =
@@ -85,6 +84,40 @@ pub(super) fn complete(table: &mut Table) -> Result<(), String> {
     let defaults = Table::try_from(Config::default()).map_err(|error| error.to_string())?;
     fill(table, &defaults, 0);
     Ok(())
+}
+
+/// Sets what nobody has set.
+pub(super) fn set_missing(table: &mut Table, values: &[(&str, &str, &String)]) {
+    for (section, key, text) in values {
+        let section = table
+            .entry(*section)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(section) = section {
+            section
+                .entry(*key)
+                .or_insert_with(|| Value::String((*text).clone()));
+        }
+    }
+}
+
+/// `CHAT_HTTP_PORT`, `CHAT_GRPC_PORT` and `CHAT_SERVICE_GRPC_ADDR` say where the service is.
+fn place(name: &str, text: &str) -> Option<(String, String)> {
+    let ends = [
+        ("_HTTP_PORT", "http", true),
+        ("_GRPC_PORT", "rpc", true),
+        ("_SERVICE_GRPC_ADDR", "rpc", false),
+    ];
+    let (service, key, is_port) = ends
+        .into_iter()
+        .find_map(|(end, key, is_port)| Some((name.strip_suffix(end)?, key, is_port)))?;
+    let service = service.to_ascii_lowercase().replace('_', "-");
+    let service: Service = service.parse().ok()?;
+    let address = if is_port {
+        format!("127.0.0.1:{text}")
+    } else {
+        text.to_owned()
+    };
+    Some((format!("services.{service}.{key}"), address))
 }
 
 fn fill(table: &mut Table, defaults: &Table, depth: usize) {

@@ -4,11 +4,16 @@
 //! and names itself.
 
 mod environment;
+mod places;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use contracts::events::Topics;
 use serde::{Deserialize, Serialize};
+
+pub use places::{Place, Places};
+
+use crate::topology::Topology;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
@@ -33,6 +38,10 @@ pub struct Config {
     pub replica: String,
     /// Listeners.
     pub http: Http,
+    /// Between processes.
+    pub rpc: rpc::Config,
+    /// Where services are that run in other processes.
+    pub services: Places,
     /// Pools and time-outs of the databases.
     pub pool: sql::PoolConfig,
     /// The embedded log.
@@ -96,6 +105,8 @@ impl Default for Config {
             log_filter: "info".to_owned(),
             replica: "0".to_owned(),
             http: Http::default(),
+            rpc: rpc::Config::default(),
+            services: Places::default(),
             pool: sql::PoolConfig::default(),
             eventlog: eventlog::Config::default(),
             topics: Topics::default(),
@@ -112,13 +123,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads `file`, if there is one, and then `environment` on top of it.
+    /// Reads `file`, if there is one, and then `environment` on top of it. Where nothing is said of the listeners, a process
+    /// with some of the services has those of the first.
     ///
     /// # Errors
     /// One line that names the file or variable and what is wrong with it.
     pub fn load(
         file: Option<&std::path::Path>,
         environment: impl IntoIterator<Item = (String, String)>,
+        topology: &Topology,
     ) -> Result<Self, String> {
         let mut table = toml::Table::new();
         if let Some(path) = file {
@@ -133,9 +146,23 @@ impl Config {
             }
         }
         environment::overlay(&mut table, environment)?;
-        let config: Self = table
-            .try_into()
-            .map_err(|error| format!("configuration: {}", told(&error, "")))?;
+        let read = |table: &toml::Table| {
+            let config = table.clone().try_into::<Self>();
+            config.map_err(|error| format!("configuration: {}", told(&error, "")))
+        };
+        let mut config = read(&table)?;
+        if let Some(first) = topology.part() {
+            let place = config.services.of(first);
+            environment::set_missing(
+                &mut table,
+                &[
+                    ("http", "public", &place.http),
+                    ("http", "private", &place.private),
+                    ("rpc", "listen", &place.rpc),
+                ],
+            );
+            config = read(&table)?;
+        }
         Ok(config.resolved())
     }
 
@@ -207,11 +234,17 @@ mod tests {
             environment
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            &Topology::parse("all").unwrap(),
         )
     }
 
     /// What has no default: it prints as an empty text, and the documents show it as a comment.
-    const SECRETS: [(&str, &str); 3] = [("auth", "secret"), ("ai", "api_key"), ("ai", "proxy")];
+    const SECRETS: [(&str, &str); 4] = [
+        ("auth", "secret"),
+        ("ai", "api_key"),
+        ("ai", "proxy"),
+        ("rpc", "secret"),
+    ];
 
     /// row:G03: the documented defaults are the defaults, and they name every setting.
     #[test]
@@ -281,7 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("some.toml");
         std::fs::write(&file, "[user.find_limit]\ncount = 9\n").unwrap();
-        let config = Config::load(Some(&file), []).unwrap();
+        let config = Config::load(Some(&file), [], &Topology::parse("all").unwrap()).unwrap();
         assert_eq!(config.user.find_limit.count, 9);
     }
 
@@ -296,7 +329,8 @@ mod tests {
             ("[auth]\nsecret_of_mine = 'hush-12345'\n", "secret_of_mine"),
         ] {
             std::fs::write(&file, text).unwrap();
-            let error = Config::load(Some(&file), []).unwrap_err();
+            let error =
+                Config::load(Some(&file), [], &Topology::parse("all").unwrap()).unwrap_err();
             assert!(
                 error.contains(line) && error.contains("some.toml"),
                 "{error}"

@@ -265,14 +265,14 @@ pub fn check(url: &str) -> Result<(), Error> {
 pub fn open(url: &str, spawner: &Spawner) -> Result<Arc<dyn Cache>, Error> {
     Ok(match Place::parse(url)? {
         Place::Memory => Arc::new(Memory::new()),
-        Place::Redis(client) => Arc::new(Redis::new(client, spawner)),
+        Place::Redis(client) => Arc::new(Redis::new(*client, spawner)),
     })
 }
 
 /// What an address names.
 enum Place {
     Memory,
-    Redis(::redis::Client),
+    Redis(Box<::redis::Client>),
 }
 
 impl Place {
@@ -280,7 +280,7 @@ impl Place {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("redis" | "rediss" | "valkey" | "valkeys", _)) => {
-                redis::client(url).map(Self::Redis)
+                redis::client(url).map(|client| Self::Redis(Box::new(client)))
             }
             _ => Err(Error::Refused(
                 "the cache address must be memory: or redis://HOST:PORT".to_owned(),

@@ -24,7 +24,7 @@ pub use clock::{Clock, ManualClock, SystemClock, rfc3339};
 pub use fault::{Code, Fault};
 pub use ids::{Ids, RandomIds, SequentialIds};
 pub use node::{Node, OnFailure, Spawner};
-pub use retry::{Backoff, RetryBudget};
+pub use retry::Backoff;
 pub use tokio_util::sync::CancellationToken;
 
 /// Any error that can cross a task.

@@ -2,11 +2,12 @@
 
 use std::{future::Future, time::Duration};
 
-use kit::{Backoff, Breaker, BreakerConfig, Call, Code, Fault, RetryBudget};
+use kit::{Backoff, Breaker, BreakerConfig, Call, Code, Fault};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    budget::RetryBudget,
     envelope,
     fault::{fault, is_unsent},
     metrics,

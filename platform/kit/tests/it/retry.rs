@@ -1,16 +1,6 @@
 use std::time::Duration;
 
-use kit::{Backoff, RetryBudget};
-
-#[test]
-fn a_budget_allows_its_credit_and_then_one_retry_for_ten_tries() {
-    let budget = RetryBudget::new();
-    assert_eq!((0..20).filter(|_| budget.take()).count(), 10);
-    (0..9).for_each(|_| budget.first_try());
-    assert!(!budget.take());
-    budget.first_try();
-    assert!(budget.take());
-}
+use kit::Backoff;
 
 #[test]
 fn a_wait_never_passes_its_ceiling() {

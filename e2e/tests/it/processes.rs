@@ -1,0 +1,124 @@
+//! Every service apart, some of them twice: what only then can be seen.
+
+use std::time::Duration;
+
+use contracts::r#gen::messenger::auth::v1::{
+    ValidateTokenRequest, auth_service_client::AuthServiceClient,
+};
+use e2e::{Engine, Person, SECRET, World, eventually, key, message_of};
+use serde_json::json;
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+async fn channel(address: std::net::SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+/// row:A06, row:A19, row:F05: every process tells anybody over gRPC whether it is well, and answers nothing else to those who
+/// do not know the secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_told_nothing_but_health() {
+    let world = World::start(Engine::Split).await;
+    let ann = Person::register(&world, "ann").await;
+    for (service, _) in world.services() {
+        let health = HealthClient::new(channel(world.rpc(service, 0)).await);
+        eventually("it says that it serves", async || {
+            let answer = health.clone().check(HealthCheckRequest::default()).await;
+            answer.unwrap().into_inner().status == i32::from(ServingStatus::Serving)
+        })
+        .await;
+    }
+    let mut auth = AuthServiceClient::new(channel(world.rpc("auth", 0)).await);
+    let token = ValidateTokenRequest {
+        token: ann.token.clone(),
+    };
+    let refused = auth.validate_token(token.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut request = Request::new(token);
+    let secret = format!("Bearer {SECRET}").parse().unwrap();
+    request.metadata_mut().insert("authorization", secret);
+    let answer = auth.validate_token(request).await.unwrap().into_inner();
+    assert_eq!(
+        (answer.user_id, answer.username),
+        (ann.id.clone(), ann.name.clone())
+    );
+    world.stop().await;
+}
+
+/// row:D08, row:G08, row:E15: people at different gateways hear each other, and a person hears on both what concerns them.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_at_two_gateways_hear_each_other() {
+    let world = World::start(Engine::Split).await;
+    let (mut ann, mut bob) = tokio::join!(
+        Person::register(&world, "ann"),
+        Person::register(&world, "bob")
+    );
+    let chat = ann.chat_with(&bob).await;
+    (ann.server, bob.server) = (world.http("ws-gateway", 0), world.http("ws-gateway", 1));
+    let (mut at_ann, mut at_bob) = tokio::join!(ann.connect(), bob.connect());
+    at_ann.watch(&chat).await;
+    at_bob.watch(&chat).await;
+    for n in 0..20 {
+        let (from, to, text) = if n % 2 == 0 {
+            (&mut at_ann, &mut at_bob, format!("ann {n}"))
+        } else {
+            (&mut at_bob, &mut at_ann, format!("bob {n}"))
+        };
+        let send = json!({ "chat": chat, "key": key(), "text": text });
+        from.command("msg.send", send).await;
+        loop {
+            let heard = to.message().await;
+            if message_of(&heard).text == text {
+                break;
+            }
+        }
+    }
+    // Whichever process is asked answers for all of them.
+    assert_eq!(ann.texts(&chat).await.len(), 20);
+    world.stop().await;
+}
+
+/// row:D09, guarantee:G8: a gateway that stops sends its clients to another, where they go on without a loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_stops_is_survived() {
+    let mut world = World::start(Engine::Split).await;
+    let (ann, mut bob) = tokio::join!(
+        Person::register(&world, "ann"),
+        Person::register(&world, "bob")
+    );
+    let chat = ann.chat_with(&bob).await;
+    bob.server = world.http("ws-gateway", 0);
+    let mut at_first = bob.connect().await;
+    at_first.watch(&chat).await;
+    ann.say(&chat, "one").await;
+    assert_eq!(message_of(&at_first.message().await).text, "one");
+    world.stop_one("ws-gateway", 0).await;
+    assert_eq!(at_first.close_code().await, 4001);
+    ann.say(&chat, "two").await;
+    // The one that was the second is the only one now.
+    bob.server = world.http("ws-gateway", 0);
+    let mut at_second = bob.connect().await;
+    at_second.watch(&chat).await;
+    ann.say(&chat, "three").await;
+    let heard = tokio::time::timeout(Duration::from_secs(15), async {
+        loop {
+            let text = message_of(&at_second.message().await).text;
+            if text == "three" {
+                break;
+            }
+        }
+    });
+    heard.await.unwrap();
+    assert_eq!(bob.texts(&chat).await, ["one", "two", "three"]);
+    // Whoever knocks at the front door is led to the one that is left.
+    eventually("the front door knows", async || {
+        e2e::Socket::open(ann.server, "127.0.0.1", &[])
+            .await
+            .is_ok()
+    })
+    .await;
+    world.stop().await;
+}

@@ -1,0 +1,281 @@
+//! The front door: every public listener serves every path. What belongs to a service that runs elsewhere is handed on
+//! to it, sockets as well, so that a client needs one address, whichever process it is.
+//!
+//! Nothing is cached and nothing is tried twice: the client knows best whether a request may be repeated.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use kit::{
+    Fault, Spawner,
+    http::{Peer, REQUEST_ID},
+};
+
+use crate::metrics;
+
+/// The longest that connecting to another process may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections without work are kept for so long; shorter than the other side does.
+const IDLE: Duration = Duration::from_secs(20);
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Headers of one hop (RFC 9110 section 7.6.1).
+const HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Hands requests on to other processes.
+#[derive(Clone)]
+pub(crate) struct Front {
+    client: Client<HttpConnector, Body>,
+    spawner: Spawner,
+}
+
+impl Front {
+    /// `spawner` keeps the tunnels of sockets for as long as the doors are open.
+    pub(crate) fn new(spawner: Spawner) -> Self {
+        metrics::describe();
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .retry_canceled_requests(true)
+            .build(connector);
+        Self { client, spawner }
+    }
+
+    /// Routes for `paths`, answered by `service` at `addresses`: `HOST:PORT`, of several replicas with commas between them.
+    ///
+    /// # Errors
+    /// What is no address.
+    pub(crate) fn routes(
+        &self,
+        paths: &[String],
+        service: &'static str,
+        addresses: &str,
+    ) -> Result<Router, String> {
+        let place = Arc::new((self.clone(), Replicas::parse(addresses)?));
+        Ok(paths.iter().fold(Router::new(), |router, path| {
+            let place = place.clone();
+            let hand_on = move |peer: Peer, request: Request| {
+                let place = place.clone();
+                async move {
+                    let (front, replicas) = &*place;
+                    front
+                        .hand_on(service, replicas, peer, request)
+                        .await
+                        .unwrap_or_else(IntoResponse::into_response)
+                }
+            };
+            router.route(path, any(hand_on))
+        }))
+    }
+
+    async fn hand_on(
+        &self,
+        service: &'static str,
+        replicas: &Replicas,
+        Peer(peer): Peer,
+        mut request: Request,
+    ) -> Result<Response, Fault> {
+        let (at, address) = replicas.next();
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::builder()
+            .scheme("http")
+            .authority(address.clone())
+            .path_and_query(path.ok_or_else(|| Fault::invalid("the request names no path"))?)
+            .build()
+            .map_err(Fault::internal)?;
+        let upgrade = upgrade_of(request.headers());
+        let client_side = request.extensions_mut().remove::<OnUpgrade>();
+        let headers = request.headers_mut();
+        strip(headers);
+        // The id that this door has given, so that one request is one in all logs.
+        if let Ok(id) = HeaderValue::from_str(&kit::http::current_request_id()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let hop = HeaderValue::from_str(&peer.ip().to_string()).map_err(Fault::internal)?;
+        headers.append(FORWARDED_FOR, hop);
+        if let Some(upgrade) = &upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade.clone());
+        }
+        let mut response = self.client.request(request).await.map_err(|error| {
+            replicas.failed(at);
+            metrics::front_failed(service);
+            tracing::warn!(service, %error, "{service} cannot be reached");
+            Fault::unavailable(error)
+        })?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some(upgrade), Some(client_side)) = (upgrade, client_side) else {
+                return Err(Fault::internal("an upgrade that nobody asked for"));
+            };
+            let server_side = hyper::upgrade::on(&mut response);
+            self.spawner
+                .spawn("tunnel", tunnel(client_side, server_side));
+            strip(response.headers_mut());
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade);
+        } else {
+            strip(response.headers_mut());
+        }
+        Ok(response.map(Body::new))
+    }
+}
+
+/// The processes that run one service, each in its turn.
+struct Replicas {
+    addresses: Vec<Authority>,
+    turn: AtomicUsize,
+    /// When each of them failed last, in milliseconds of `since`; 0 = never.
+    failed: Vec<AtomicU64>,
+    since: Instant,
+}
+
+impl Replicas {
+    /// One that failed is passed over for so long, as long as another is left.
+    const PASS_OVER_MS: u64 = 1_000;
+
+    fn parse(addresses: &str) -> Result<Self, String> {
+        let read = |text: &str| {
+            let text = text.trim();
+            let address: Authority = text.parse().ok()?;
+            (address.port_u16().is_some() && !text.contains('@')).then_some(address)
+        };
+        let addresses: Vec<_> = addresses
+            .split(',')
+            .map(|text| read(text).ok_or_else(|| format!("`{text}` is not HOST:PORT")))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            failed: addresses.iter().map(|_| AtomicU64::new(0)).collect(),
+            addresses,
+            turn: AtomicUsize::new(0),
+            since: Instant::now(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).map_or(u64::MAX, |now| now + 1)
+    }
+
+    fn next(&self) -> (usize, &Authority) {
+        let now = self.now();
+        let is_well = |at: &usize| {
+            let failed = self.failed[*at].load(Relaxed);
+            failed == 0 || failed + Self::PASS_OVER_MS < now
+        };
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let mut order = (0..self.addresses.len()).map(|step| (turn + step) % self.addresses.len());
+        let first = turn % self.addresses.len();
+        let at = order.find(is_well).unwrap_or(first);
+        (at, &self.addresses[at])
+    }
+
+    fn failed(&self, at: usize) {
+        self.failed[at].store(self.now(), Relaxed);
+    }
+}
+
+/// Passes bytes both ways until one side ends.
+async fn tunnel(client: OnUpgrade, server: OnUpgrade) {
+    let (Ok(client), Ok(server)) = tokio::join!(client, server) else {
+        return;
+    };
+    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+    // How a socket ends is the business of its two ends.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// The protocol that a request wants to change to.
+fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let wants = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|_| wants).cloned()
+}
+
+/// Takes out what concerns one hop only, and what it names as such.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_take_turns_and_one_that_failed_is_passed_over() {
+        let replicas = Replicas::parse("a:1, b:2").unwrap();
+        let turns = |count| (0..count).map(|_| replicas.next().0).collect::<Vec<_>>();
+        assert_eq!(turns(4), [0, 1, 0, 1]);
+        replicas.failed(0);
+        assert_eq!(turns(3), [1, 1, 1]);
+        replicas.failed(1);
+        assert_eq!(turns(2), [1, 0], "nobody is left, so everybody is tried");
+        for wrong in ["", "a", "a:1,,b:2", "me@a:1", "http://a:1"] {
+            assert!(Replicas::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_of_one_hop_stay_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "Upgrade, x-private"),
+            ("upgrade", "websocket"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("authorization", "Bearer t"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        assert_eq!(upgrade_of(&headers).unwrap(), "websocket");
+        strip(&mut headers);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["authorization"]
+        );
+        assert!(upgrade_of(&headers).is_none());
+    }
+}
