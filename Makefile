@@ -1,12 +1,22 @@
 # The front door. Each target works on a machine with only the language toolchains.
 
-.PHONY: help run test lint fmt web browser bench openapi proto migrate ci servers-down
+.PHONY: help run up down logs test lint fmt web browser bench openapi proto migrate ci servers-down
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 run: web/dist/index.html ## build everything and serve http://localhost:8080 on embedded storage with the demo AI
 	cargo run --locked --profile local -p messenger -- run
+
+up: web/dist/index.html ## every service in a process of its own, some twice, on PostgreSQL, Kafka and Redis
+	cargo build --locked --profile local -p messenger
+	scripts/apart up target/local/messenger
+
+down: ## stop what `make up` started
+	scripts/apart down
+
+logs: ## follow the logs of `make up`
+	scripts/apart logs
 
 web/dist/index.html: web/package-lock.json $(shell find web/src web/sdk web/index.html -type f 2>/dev/null)
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run build

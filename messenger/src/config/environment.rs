@@ -1,8 +1,10 @@
 //! Settings from the environment: `MESSENGER_SECTION__KEY`, and the names that people know.
 
+use std::net::SocketAddr;
+
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, Place};
 use crate::topology::Service;
 
 /// Variables that are known by other names, and where they go.
@@ -86,18 +88,24 @@ pub(super) fn complete(table: &mut Table) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets what nobody has set.
-pub(super) fn set_missing(table: &mut Table, values: &[(&str, &str, &String)]) {
-    for (section, key, text) in values {
-        let section = table
-            .entry(*section)
-            .or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(section) = section {
-            section
-                .entry(*key)
-                .or_insert_with(|| Value::String((*text).clone()));
+/// Says where a process with `service` listens, as far as nobody has said it.
+pub(super) fn listen(table: &mut Table, service: Service, place: &Place) -> Result<(), String> {
+    for (section, key, name, address) in [
+        ("http", "public", "http", &place.http),
+        ("http", "private", "private", &place.private),
+        ("rpc", "listen", "rpc", &place.rpc),
+    ] {
+        let is_set = lookup(table, &[section, key]).is_some();
+        if !is_set && address.parse::<SocketAddr>().is_err() {
+            return Err(format!(
+                "services.{service}.{name} = \"{address}\" is no address to listen at: set {section}.{key}"
+            ));
+        }
+        if !is_set {
+            set(table, &[section, key], Value::String(address.clone()));
         }
     }
+    Ok(())
 }
 
 /// `CHAT_HTTP_PORT`, `CHAT_GRPC_PORT` and `CHAT_SERVICE_GRPC_ADDR` say where the service is.
@@ -137,21 +145,18 @@ fn fill(table: &mut Table, defaults: &Table, depth: usize) {
     }
 }
 
-/// `WS_GATEWAY__KEY` is `ws-gateway.key`: sections are spelled as they are in the file.
+/// `WS_GATEWAY__KEY` is `ws-gateway.key`: names are spelled as they are in the file.
 fn path_of(rest: &str, defaults: &Table) -> String {
-    let lower = rest.to_ascii_lowercase();
-    match lower.split_once("__") {
-        Some((section, key)) => {
-            let dashed = section.replace('_', "-");
-            let section = if defaults.contains_key(&dashed) {
-                dashed
-            } else {
-                section.to_owned()
-            };
-            format!("{section}.{}", key.replace("__", "."))
-        }
-        None => lower,
+    let mut place = Some(defaults);
+    let mut path = Vec::new();
+    for name in rest.to_ascii_lowercase().split("__") {
+        let dashed = name.replace('_', "-");
+        let is_dashed = place.is_some_and(|table| table.contains_key(&dashed));
+        let name = if is_dashed { dashed } else { name.to_owned() };
+        place = place.and_then(|table| table.get(&name)?.as_table());
+        path.push(name);
     }
+    path.join(".")
 }
 
 fn lookup<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a Value> {

@@ -152,15 +152,7 @@ impl Config {
         };
         let mut config = read(&table)?;
         if let Some(first) = topology.part() {
-            let place = config.services.of(first);
-            environment::set_missing(
-                &mut table,
-                &[
-                    ("http", "public", &place.http),
-                    ("http", "private", &place.private),
-                    ("rpc", "listen", &place.rpc),
-                ],
-            );
+            environment::listen(&mut table, first, config.services.of(first))?;
             config = read(&table)?;
         }
         Ok(config.resolved())
@@ -300,6 +292,36 @@ mod tests {
         assert_eq!((config.partitions, config.message.persist_workers), (4, 2));
         assert_eq!(config.sql, "postgres://host/db");
         assert_eq!(config.topics.message_persist, "other.persist");
+    }
+
+    /// row:G08: a process with some of the services listens at the places of the first, unless it is told otherwise.
+    #[test]
+    fn a_process_listens_where_its_first_service_is() {
+        let load = |environment: &[(&str, &str)]| {
+            let environment = environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Config::load(None, environment, &Topology::parse("ai,chat").unwrap())
+        };
+        let config = load(&[
+            ("CHAT_GRPC_PORT", "6000"),
+            ("MESSENGER_SERVICES__CHAT__HTTP", "127.0.0.1:7000"),
+            ("MESSENGER_SERVICES__WS_GATEWAY__RPC", "here:1,there:2"),
+            ("AUTH_SERVICE_GRPC_ADDR", "auth:50052"),
+            ("MESSENGER_HTTP__PRIVATE", "127.0.0.1:1"),
+        ])
+        .unwrap();
+        let listens = [config.http.public, config.http.private, config.rpc.listen];
+        assert_eq!(
+            listens.map(|address| address.port()),
+            [7000, 1, 6000],
+            "{listens:?}"
+        );
+        assert_eq!(config.services.ws_gateway.rpc, "here:1,there:2");
+        assert_eq!(config.services.ws_gateway.http, "127.0.0.1:8081");
+        assert_eq!(config.services.auth.rpc, "auth:50052");
+        let error = load(&[("MESSENGER_SERVICES__CHAT__HTTP", "chat-1:80,chat-2:80")]);
+        assert!(error.unwrap_err().contains("http.public"));
     }
 
     /// row:G03: a part of a setting that has parts can be set alone, from a file and from the environment.

@@ -9,7 +9,6 @@ use crate::topology::Service;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Places {
     /// Sockets of clients.
-    #[serde(alias = "ws_gateway")]
     pub ws_gateway: Place,
     /// Tokens and sessions.
     pub auth: Place,
@@ -24,10 +23,8 @@ pub struct Places {
     /// Who must be told.
     pub notification: Place,
     /// Sockets that receive advice.
-    #[serde(alias = "ws_ai_advice")]
     pub ws_ai_advice: Place,
     /// Sockets that receive replies of the AI.
-    #[serde(alias = "ws_autoreply")]
     pub ws_autoreply: Place,
 }
 

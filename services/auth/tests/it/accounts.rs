@@ -235,9 +235,11 @@ async fn wrong_password_and_unknown_user_look_alike() {
     {
         let door = world.door();
         door.register("ann").await;
+        let mut times = [Vec::new(), Vec::new()];
         let mut differences = Vec::new();
-        for _ in 0..4 {
-            let [known, unknown] = quickest(&door).await;
+        for _ in 0..6 {
+            try_fifty(&door, &mut times).await;
+            let [known, unknown] = times.each_ref().map(|times| times[2].as_secs_f64());
             differences.push((known / unknown - 1.0).abs());
             if differences.last().is_some_and(|last| *last < 0.05) {
                 break;
@@ -248,9 +250,9 @@ async fn wrong_password_and_unknown_user_look_alike() {
     }
 }
 
-/// Seconds until a wrong password is refused, for a name that is known and for names that are not.
-async fn quickest(door: &super::door::Door) -> [f64; 2] {
-    let mut times = [Vec::new(), Vec::new()];
+/// Adds how long it takes until a wrong password is refused, for a name that is known and for names that are not: the
+/// quickest first.
+async fn try_fifty(door: &super::door::Door, times: &mut [Vec<Duration>; 2]) {
     let mut bodies = Vec::new();
     for n in 0..50 {
         for (place, login) in [(0, "ann".to_owned()), (1, format!("nobody{n}"))] {
@@ -263,10 +265,9 @@ async fn quickest(door: &super::door::Door) -> [f64; 2] {
         }
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]));
-    times.map(|mut times| {
+    for times in times {
         times.sort_unstable();
-        times[times.len() / 10].as_secs_f64()
-    })
+    }
 }
 
 /// row:A08, threat:T1: the sixth login and the fourth registration are told to wait, on every process.
