@@ -28,7 +28,7 @@ impl Pieces {
 
     /// Follows the channels of those who are here, for good.
     pub(crate) async fn follow(&self, cache: &dyn Cache, people: &Listeners<Gate>) {
-        let waits = || Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let waits = || Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         let mut backoff = waits();
         loop {
             if let Ok(mut subscriber) = cache.subscriber().await {

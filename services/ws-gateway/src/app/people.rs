@@ -73,10 +73,10 @@ impl People {
         cache: &dyn Cache,
         stop: CancellationToken,
     ) -> Result<(), BoxError> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         loop {
             if let Ok(mut subscriber) = cache.subscriber().await {
-                backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+                backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
                 let handle = subscriber.handle();
                 tokio::select! {
                     () = self.receive(subscriber.as_mut()) => {}
