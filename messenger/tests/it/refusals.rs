@@ -78,7 +78,8 @@ fn a_split_on_embedded_engines_is_refused_with_the_reason() {
                 assert!(line.contains(word), "`{word}` is missing: {line}");
             }
         }
-        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[3].contains("rpc.secret must be set"), "{lines:?}");
+        assert_eq!(lines.len(), 4, "{lines:?}");
     }
 }
 
