@@ -76,7 +76,7 @@ export async function until(probe, message, patience = PATIENCE_MS) {
 /** Looks for violations with axe-core; the policy of the page forbids scripts of others, so it is evaluated, not added. */
 export async function accessible(page, where) {
   // Colours that are still changing are nobody's colours.
-  await page.evaluate(() => Promise.all(document.getAnimations().map((change) => change.finished)));
+  await page.waitForFunction(() => document.getAnimations().every((change) => change.playState !== 'running'));
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
   const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(' | ')}`);
