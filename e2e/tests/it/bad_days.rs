@@ -1,0 +1,273 @@
+//! Bad days: one thing after the other breaks while people talk, and a judge reads what they were told and saw.
+//!
+//! Here each happens once, and for a short while. `BAD_DAYS_ROUNDS` makes as many full rounds and prints the table of
+//! `docs/bad-days.md`; `BAD_DAYS_ONLY` names a part of the rows.
+
+use std::{fmt::Write as _, time::Duration};
+
+use contracts::events::Topics;
+use e2e::{At, Cast, Cluster, Engine, OwnServers, Server, checker::Verdict};
+use tokio::time::Instant;
+
+use crate::checker::busy;
+
+/// Chats with two people and three devices each.
+const CHATS: usize = 4;
+/// How often everybody says something.
+const EVERY: Duration = Duration::from_millis(150);
+/// A consumer that is paused for so long has lost its partitions.
+const PAST_THE_SESSION: Duration = Duration::from_secs(8);
+/// How long a process that was killed is away.
+const AWAY: Duration = Duration::from_secs(1);
+/// Whoever has not caught up by then never will.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// What goes wrong.
+#[derive(Clone, Copy)]
+enum Fault {
+    Nothing,
+    Away(Server),
+    Killed(Server),
+    Restarted(Server),
+    Flushed,
+    /// Of each service one process, one after the other.
+    ProcessKilled,
+    ProcessPaused,
+    /// Every process, one after the other.
+    RollingRestart,
+    MadeAgain(fn(&Topics) -> &str),
+}
+
+const FAULTS: [(&str, Fault); 13] = [
+    ("nothing", Fault::Nothing),
+    ("Kafka away", Fault::Away(Server::Kafka)),
+    ("Kafka killed", Fault::Killed(Server::Kafka)),
+    ("Kafka restarted", Fault::Restarted(Server::Kafka)),
+    ("PostgreSQL away", Fault::Away(Server::Postgres)),
+    ("PostgreSQL killed", Fault::Killed(Server::Postgres)),
+    ("Redis flushed", Fault::Flushed),
+    ("Redis away", Fault::Away(Server::Redis)),
+    ("a process killed", Fault::ProcessKilled),
+    ("a process paused past its session", Fault::ProcessPaused),
+    ("rolling restart", Fault::RollingRestart),
+    (
+        "topic persist made again",
+        Fault::MadeAgain(|topics| &topics.message_persist),
+    ),
+    (
+        "topic forward made again",
+        Fault::MadeAgain(|topics| &topics.forward_message),
+    ),
+];
+
+/// How much of it.
+struct Extent {
+    rounds: usize,
+    /// How long a server is away.
+    away: Duration,
+    /// How long anybody may take to catch up.
+    budget: Duration,
+    only: String,
+}
+
+impl Extent {
+    fn read() -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        let rounds = variable("BAD_DAYS_ROUNDS").map(|rounds| rounds.parse().unwrap());
+        Self {
+            rounds: rounds.unwrap_or(1),
+            away: Duration::from_secs(if rounds.is_some() { 20 } else { 8 }),
+            // Other tests share the machine.
+            budget: Duration::from_secs(if rounds.is_some() { 5 } else { 15 }),
+            only: variable("BAD_DAYS_ONLY").unwrap_or_default(),
+        }
+    }
+}
+
+/// A cluster on servers of its own.
+struct Stage<'s> {
+    servers: &'s OwnServers,
+    cluster: Cluster,
+    away: Duration,
+}
+
+impl Stage<'_> {
+    /// Lets something go wrong while everybody talks; gives the longest time it took to catch up.
+    async fn suffer(&mut self, fault: Fault, cast: &Cast) -> Duration {
+        match fault {
+            Fault::Nothing => caught_up(cast, Instant::now()).await,
+            Fault::Away(server) => {
+                self.servers.down(server).await;
+                tokio::time::sleep(self.away).await;
+                caught_up(cast, self.servers.up(server).await).await
+            }
+            Fault::Killed(server) => {
+                self.servers.kill(server).await;
+                caught_up(cast, self.servers.up(server).await).await
+            }
+            Fault::Restarted(server) => {
+                self.servers.down(server).await;
+                caught_up(cast, self.servers.up(server).await).await
+            }
+            Fault::Flushed => {
+                self.servers.flush().await;
+                caught_up(cast, Instant::now()).await
+            }
+            Fault::ProcessKilled => {
+                let mut longest = Duration::ZERO;
+                for at in self.one_of_each() {
+                    self.cluster.kill(vec![at]).await;
+                    tokio::time::sleep(AWAY).await;
+                    self.cluster.run(vec![at], None).await;
+                    longest = longest.max(self.since(at, cast).await);
+                }
+                longest
+            }
+            Fault::ProcessPaused => {
+                let parts = self.one_of_each();
+                for at in &parts {
+                    self.cluster.pause(*at).await;
+                }
+                tokio::time::sleep(PAST_THE_SESSION).await;
+                for at in parts {
+                    self.cluster.wake(at).await;
+                }
+                caught_up(cast, Instant::now()).await
+            }
+            Fault::RollingRestart => {
+                let mut longest = Duration::ZERO;
+                for at in self.cluster.all() {
+                    let codes = self.cluster.stop(vec![at]).await;
+                    assert_eq!(codes, [Some(0)], "{}", self.cluster.name(at));
+                    self.cluster.run(vec![at], None).await;
+                    longest = longest.max(self.since(at, cast).await);
+                }
+                longest
+            }
+            Fault::MadeAgain(topic) => {
+                let topic = topic(&self.cluster.config.topics);
+                self.servers.delete_topic(topic).await;
+                self.cluster.make_topics().await;
+                caught_up(cast, Instant::now()).await
+            }
+        }
+    }
+
+    /// One round with people who have not seen any bad day yet.
+    async fn round(&mut self, fault: Fault) -> (Verdict, Duration) {
+        let mut cast = Cast::gather(&self.cluster.doors(), CHATS).await;
+        cast.chatter(EVERY);
+        e2e::eventually("everybody talks", async || cast.confirmed() > 4 * CHATS).await;
+        let taken = self.suffer(fault, &cast).await;
+        cast.end();
+        let is_settled = cast.settled(NEVER).await;
+        let mut verdict = cast.verdict().await;
+        if !is_settled {
+            verdict.wrong.push("not everything was settled".to_owned());
+        }
+        (verdict, taken)
+    }
+
+    async fn since(&self, at: At, cast: &Cast) -> Duration {
+        let taken = caught_up(cast, Instant::now()).await;
+        println!("  {} {taken:?}", self.cluster.name(at));
+        taken
+    }
+
+    /// The first process of each service.
+    fn one_of_each(&self) -> Vec<At> {
+        let is_first = |at: &At| self.cluster.name(*at).ends_with("-0");
+        self.cluster.all().into_iter().filter(is_first).collect()
+    }
+}
+
+/// How long it takes from `since` until a fresh message of everybody is confirmed and heard, and all before it are settled.
+async fn caught_up(cast: &Cast, since: Instant) -> Duration {
+    let mark = cast.mark();
+    while !cast.has_caught_up(&mark) && since.elapsed() < NEVER {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    since.elapsed()
+}
+
+/// One row of the table.
+#[derive(Default)]
+struct Row {
+    rounds: usize,
+    verdict: Verdict,
+    longest: Duration,
+}
+
+/// All that can go wrong with one kind of cluster; gives what was not as it should be.
+async fn endure(engine: Engine, servers: &OwnServers, extent: &Extent) -> Vec<String> {
+    let mut cluster = Cluster::prepare_on(&servers.servers, engine, busy).await;
+    cluster.run(cluster.all(), None).await;
+    let mut stage = Stage {
+        servers,
+        cluster,
+        away: extent.away,
+    };
+    let (mut table, mut complaints) = (String::new(), Vec::new());
+    for (name, fault) in FAULTS
+        .iter()
+        .filter(|(name, _)| name.contains(&extent.only))
+    {
+        let mut row = Row::default();
+        for _ in 0..extent.rounds {
+            let (verdict, taken) = stage.round(*fault).await;
+            println!("{engine:?}: {name}: {taken:?} {verdict:?}");
+            if !verdict.is_clean() || taken > extent.budget {
+                complaints.push(format!("{engine:?}: {name}: {taken:?} {verdict:#?}"));
+            }
+            row.add(&verdict, taken);
+        }
+        row.print(name, &mut table);
+    }
+    println!("\n{engine:?}\n\n{HEAD}{table}");
+    complaints
+}
+
+const HEAD: &str = "\
+| fault | rounds | confirmed | lost | duplicated | misordered | leaked | time to catch up |
+|---|---|---|---|---|---|---|---|
+";
+
+impl Row {
+    fn add(&mut self, verdict: &Verdict, taken: Duration) {
+        self.rounds += 1;
+        self.longest = self.longest.max(taken);
+        self.verdict.confirmed += verdict.confirmed;
+        self.verdict.lost += verdict.lost;
+        self.verdict.duplicated += verdict.duplicated;
+        self.verdict.misordered += verdict.misordered;
+        self.verdict.leaked += verdict.leaked;
+    }
+
+    fn print(&self, name: &str, table: &mut String) {
+        let Verdict {
+            confirmed,
+            lost,
+            duplicated,
+            misordered,
+            leaked,
+            ..
+        } = &self.verdict;
+        let (rounds, longest) = (self.rounds, self.longest.as_secs_f64());
+        writeln!(
+            table,
+            "| {name} | {rounds} | {confirmed} | {lost} | {duplicated} | {misordered} | {leaked} | {longest:.1} s |"
+        )
+        .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_lied_to_on_a_bad_day() {
+    let extent = Extent::read();
+    let servers = OwnServers::start().await;
+    let mut complaints = Vec::new();
+    for engine in [Engine::Servers, Engine::Split] {
+        complaints.extend(endure(engine, &servers, &extent).await);
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
