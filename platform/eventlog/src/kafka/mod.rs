@@ -29,7 +29,7 @@ use self::{
     producer::Appender,
     reader::{Marks, Reader},
     settings::Settings,
-    thread::Worker,
+    thread::{Hurry, Worker},
     topics::Topics,
 };
 use crate::{
@@ -87,6 +87,7 @@ impl EventLog for KafkaLog {
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
         let topic = self.topics.topic(topic).await?;
+        self.appender.renew(self.topics.changes());
         self.appender.append(&topic.name, &records).await?;
         let bytes = records
             .iter()
@@ -108,17 +109,16 @@ impl EventLog for KafkaLog {
             self.topics.topic(name).await?;
         }
         let config = self.settings.member(&subscription);
-        let reader = Reader::new(&config, Some(Arc::clone(&subscription.group)))?;
-        let hurry = reader.hurry.clone();
-        let member = Member::new(reader, subscription, Arc::clone(&self.topics))?;
+        let member = Member::new(config, subscription, Arc::clone(&self.topics))?;
+        let hurry = member.hurry();
         Ok(Box::new(KafkaConsumer::new(Worker::start(member, hurry)?)))
     }
 
     async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
         let topic = self.topics.topic_now(topic).await?;
         let marks = self.appender.marks(topic.clone()).await?;
-        let reader = Reader::new(&self.settings.reader(), None)?;
-        let hurry = reader.hurry.clone();
+        let hurry = Hurry::default();
+        let reader = Reader::new(&self.settings.reader(), None, hurry.clone())?;
         let follower = Follower::new(reader, Arc::clone(&self.topics), topic, &marks)?;
         Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
     }
