@@ -12,6 +12,7 @@
     reason = "a scenario that cannot go on fails"
 )]
 
+mod assistant;
 mod cast;
 pub mod checker;
 mod cluster;
@@ -27,6 +28,7 @@ mod world;
 
 use std::time::Duration;
 
+pub use assistant::Assistant;
 pub use cast::{Cast, Mark};
 pub use cluster::{At, Cluster};
 pub use own_servers::{OwnServers, Server};

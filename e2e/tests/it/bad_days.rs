@@ -3,10 +3,10 @@
 //! Here each happens once, and for a short while. `BAD_DAYS_ROUNDS` makes as many full rounds and prints the table of
 //! `docs/bad-days.md`; `BAD_DAYS_ONLY` names a part of the rows.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use contracts::events::Topics;
-use e2e::{At, Cast, Cluster, Engine, OwnServers, Server, checker::Verdict};
+use e2e::{Assistant, At, Cast, Cluster, Engine, OwnServers, Server, checker::Verdict};
 use tokio::time::Instant;
 
 use crate::checker::busy;
@@ -93,25 +93,25 @@ struct Stage<'s> {
 
 impl Stage<'_> {
     /// Lets something go wrong while everybody talks; gives the longest time it took to catch up.
-    async fn suffer(&mut self, fault: Fault, cast: &Cast) -> Duration {
+    async fn suffer(&mut self, fault: Fault, people: &People) -> Duration {
         match fault {
-            Fault::Nothing => caught_up(cast, Instant::now()).await,
+            Fault::Nothing => people.caught_up(Instant::now()).await,
             Fault::Away(server) => {
                 self.servers.down(server).await;
                 tokio::time::sleep(self.away).await;
-                caught_up(cast, self.servers.up(server).await).await
+                people.caught_up(self.servers.up(server).await).await
             }
             Fault::Killed(server) => {
                 self.servers.kill(server).await;
-                caught_up(cast, self.servers.up(server).await).await
+                people.caught_up(self.servers.up(server).await).await
             }
             Fault::Restarted(server) => {
                 self.servers.down(server).await;
-                caught_up(cast, self.servers.up(server).await).await
+                people.caught_up(self.servers.up(server).await).await
             }
             Fault::Flushed => {
                 self.servers.flush().await;
-                caught_up(cast, Instant::now()).await
+                people.caught_up(Instant::now()).await
             }
             Fault::ProcessKilled => {
                 let mut longest = Duration::ZERO;
@@ -119,7 +119,7 @@ impl Stage<'_> {
                     self.cluster.kill(vec![at]).await;
                     tokio::time::sleep(AWAY).await;
                     self.cluster.run(vec![at], None).await;
-                    longest = longest.max(self.since(at, cast).await);
+                    longest = longest.max(self.since(at, people).await);
                 }
                 longest
             }
@@ -132,7 +132,7 @@ impl Stage<'_> {
                 for at in parts {
                     self.cluster.wake(at).await;
                 }
-                caught_up(cast, Instant::now()).await
+                people.caught_up(Instant::now()).await
             }
             Fault::RollingRestart => {
                 let mut longest = Duration::ZERO;
@@ -140,7 +140,7 @@ impl Stage<'_> {
                     let codes = self.cluster.stop(vec![at]).await;
                     assert_eq!(codes, [Some(0)], "{}", self.cluster.name(at));
                     self.cluster.run(vec![at], None).await;
-                    longest = longest.max(self.since(at, cast).await);
+                    longest = longest.max(self.since(at, people).await);
                 }
                 longest
             }
@@ -148,28 +148,19 @@ impl Stage<'_> {
                 let topic = topic(&self.cluster.config.topics);
                 self.servers.delete_topic(topic).await;
                 self.cluster.make_topics().await;
-                caught_up(cast, Instant::now()).await
+                people.caught_up(Instant::now()).await
             }
         }
     }
 
-    /// One round with people who have not seen any bad day yet.
     async fn round(&mut self, fault: Fault) -> (Verdict, Duration) {
-        let mut cast = Cast::gather(&self.cluster.doors(), CHATS).await;
-        cast.chatter(EVERY);
-        e2e::eventually("everybody talks", async || cast.confirmed() > 4 * CHATS).await;
-        let taken = self.suffer(fault, &cast).await;
-        cast.end();
-        let is_settled = cast.settled(NEVER).await;
-        let mut verdict = cast.verdict().await;
-        if !is_settled {
-            verdict.wrong.push("not everything was settled".to_owned());
-        }
-        (verdict, taken)
+        let people = People::gather(&self.cluster.doors()).await;
+        let (taken, _) = tokio::join!(self.suffer(fault, &people), people.assistant.ask());
+        (people.verdict().await, taken)
     }
 
-    async fn since(&self, at: At, cast: &Cast) -> Duration {
-        let taken = caught_up(cast, Instant::now()).await;
+    async fn since(&self, at: At, people: &People) -> Duration {
+        let taken = people.caught_up(Instant::now()).await;
         println!("  {} {taken:?}", self.cluster.name(at));
         taken
     }
@@ -181,13 +172,54 @@ impl Stage<'_> {
     }
 }
 
-/// How long it takes from `since` until a fresh message of everybody is confirmed and heard, and all before it are settled.
-async fn caught_up(cast: &Cast, since: Instant) -> Duration {
-    let mark = cast.mark();
-    while !cast.has_caught_up(&mark) && since.elapsed() < NEVER {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// Everybody whom a bad day hits.
+struct People {
+    cast: Cast,
+    assistant: Assistant,
+}
+
+impl People {
+    /// Nobody of them has seen a bad day before.
+    async fn gather(doors: &[SocketAddr]) -> Self {
+        let (mut cast, assistant) =
+            tokio::join!(Cast::gather(doors, CHATS), Assistant::engage(doors));
+        cast.chatter(EVERY);
+        e2e::eventually("everybody talks", async || cast.confirmed() > 4 * CHATS).await;
+        Self { cast, assistant }
     }
-    since.elapsed()
+
+    /// How long it takes from `since` until a fresh message of everybody is confirmed and heard, all before it are settled, and
+    /// the AI has answered a fresh question.
+    async fn caught_up(&self, since: Instant) -> Duration {
+        let mark = self.cast.mark();
+        let talking = async {
+            while !self.cast.has_caught_up(&mark) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            println!("  people {:?}", since.elapsed());
+        };
+        let answering = async {
+            self.assistant.answers().await;
+            println!("  AI {:?}", since.elapsed());
+        };
+        let all = tokio::time::timeout(NEVER, async { tokio::join!(talking, answering) });
+        // Who is late has a time that is too long.
+        let _ = all.await;
+        since.elapsed()
+    }
+
+    async fn verdict(self) -> Verdict {
+        self.cast.end();
+        let is_settled = self.cast.settled(NEVER).await;
+        let mut verdict = self.cast.verdict().await;
+        if !is_settled {
+            verdict.wrong.push("not everything was settled".to_owned());
+        }
+        if self.assistant.has_repeated_itself().await {
+            verdict.wrong.push("the AI has answered twice".to_owned());
+        }
+        verdict
+    }
 }
 
 /// One row of the table.
@@ -210,7 +242,7 @@ async fn endure(engine: Engine, servers: &OwnServers, extent: &Extent) -> Vec<St
     let (mut table, mut complaints) = (String::new(), Vec::new());
     for (name, fault) in FAULTS
         .iter()
-        .filter(|(name, _)| name.contains(&extent.only))
+        .filter(|(name, _)| extent.only.split(',').any(|part| name.contains(part)))
     {
         let mut row = Row::default();
         for _ in 0..extent.rounds {
