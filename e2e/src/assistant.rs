@@ -1,12 +1,14 @@
 //! Two people, for one of whom the AI answers: the longest way through all services.
 
 use std::{
-    net::SocketAddr, sync::atomic::AtomicUsize, sync::atomic::Ordering::Relaxed, time::Duration,
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::Person;
+use crate::{Answer, Person};
 
 /// How long one door may take before the next one is tried.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -36,6 +38,12 @@ impl Assistant {
             doors: doors.to_vec(),
             asked: AtomicUsize::new(0),
         }
+    }
+
+    /// The asker logs in once more.
+    pub async fn login(&self) -> Answer {
+        let login = json!({ "login": self.asker.name, "password": self.asker.password });
+        self.asker.post("/api/login", login).await
     }
 
     /// Asks at one door after the other until the question is stored; gives its number.

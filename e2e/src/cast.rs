@@ -148,11 +148,11 @@ impl Cast {
         tokio::time::timeout(patience, settling).await.is_ok()
     }
 
-    /// What became of everything.
+    /// What became of everything, as the last of the doors tells it.
     pub async fn verdict(&self) -> Verdict {
         let mut verdict = Verdict::default();
         for conversation in &self.chats {
-            let history = conversation.history().await;
+            let history = conversation.history(*self.doors.last().unwrap()).await;
             let seen: Vec<_> = conversation
                 .devices
                 .iter()
@@ -199,11 +199,15 @@ impl Conversation {
                 .all(|listener| listener.seen.lock().live.len() >= said)
     }
 
-    async fn history(&self) -> Vec<Value> {
+    async fn history(&self, door: SocketAddr) -> Vec<Value> {
+        let reader = Person {
+            server: door,
+            ..self.people[0].clone()
+        };
         let (mut history, mut after) = (Vec::new(), 0);
         loop {
             let path = format!("/api/messages/{}?after={after}&limit=200", self.chat);
-            let page = self.people[0].get(&path).await.ok();
+            let page = reader.get(&path).await.ok();
             history.extend(page["messages"].as_array().unwrap().iter().cloned());
             after = history
                 .last()

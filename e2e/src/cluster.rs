@@ -274,6 +274,12 @@ impl Cluster {
         process.id().unwrap()
     }
 
+    /// What the processes have logged stays when a test fails.
+    pub fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
+        eprintln!("the logs are in {}", self.folder.path().display());
+    }
+
     /// Everything that all processes have logged.
     pub fn log(&self) -> String {
         let logs = self.all().into_iter().map(|at| {
@@ -313,11 +319,9 @@ async fn report(private: SocketAddr) -> reqwest::Result<reqwest::Response> {
 }
 
 impl Drop for Cluster {
-    /// What the processes have logged stays when a test fails.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.folder.disable_cleanup(true);
-            eprintln!("the logs are in {}", self.folder.path().display());
+            self.keep();
         }
     }
 }

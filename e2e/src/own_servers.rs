@@ -7,8 +7,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tokio::{net::TcpStream, time::Instant};
-
 use crate::settings::Servers;
 
 /// One of them; the name of its script.
@@ -89,17 +87,9 @@ impl OwnServers {
         );
     }
 
-    /// Starts one on the data that it has; gives the moment from which on it took connections.
-    pub async fn up(&self, server: Server) -> Instant {
-        let address = (Ipv4Addr::LOCALHOST, self.port(server));
-        let knocking = async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-            Instant::now()
-        };
-        let (accepts, ()) = tokio::join!(knocking, self.tell(server, &["up"]));
-        accepts
+    /// Starts one on the data that it has, and waits until it takes connections.
+    pub async fn up(&self, server: Server) {
+        self.tell(server, &["up"]).await;
     }
 
     /// Stops one as an operator does.

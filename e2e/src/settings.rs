@@ -18,6 +18,8 @@ pub enum Engine {
     Servers,
     /// The same, and every service a node of its own that reaches the others over gRPC; some of them twice.
     Split,
+    /// The same, and every service twice.
+    Doubled,
 }
 
 impl Engine {

@@ -29,6 +29,26 @@ impl Engine {
                 ("ws-ai-advice", "0"),
                 ("ws-autoreply", "0"),
             ],
+            Self::Doubled => &[
+                ("auth", "0"),
+                ("auth", "1"),
+                ("user", "0"),
+                ("user", "1"),
+                ("chat", "0"),
+                ("chat", "1"),
+                ("message", "0"),
+                ("message", "1"),
+                ("ai", "0"),
+                ("ai", "1"),
+                ("notification", "0"),
+                ("notification", "1"),
+                ("ws-gateway", "0"),
+                ("ws-gateway", "1"),
+                ("ws-ai-advice", "0"),
+                ("ws-ai-advice", "1"),
+                ("ws-autoreply", "0"),
+                ("ws-autoreply", "1"),
+            ],
         }
     }
 }

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use e2e::{Engine, Line, Person, Proxy, World, eventually, key};
 use serde_json::json;
 
+/// In one process, and in many.
+const ENGINES: [Engine; 2] = [Engine::Servers, Engine::Split];
+
 /// A world whose way to the database leads through a proxy.
-async fn world() -> (World, Proxy) {
+async fn world(engine: Engine) -> (World, Proxy) {
     #[expect(
         clippy::disallowed_methods,
         reason = "tests learn of the running server from here"
@@ -20,7 +23,7 @@ async fn world() -> (World, Proxy) {
         .expect("postgres://user@host:port/database");
     let proxy = Proxy::start(place.to_owned()).await;
     let through = proxy.address.to_string();
-    let world = World::with(Engine::Servers, |config| {
+    let world = World::with(engine, |config| {
         config.sql = config.sql.replacen(place, &through, 1);
     })
     .await;
@@ -38,7 +41,13 @@ async fn private(world: &World, path: &str) -> (u16, String) {
 /// and nothing is confirmed; the process lives and goes on by itself. The same key settles what was unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_told_and_comes_back() {
-    let (world, proxy) = world().await;
+    for engine in ENGINES {
+        is_told_and_comes_back(engine).await;
+    }
+}
+
+async fn is_told_and_comes_back(engine: Engine) {
+    let (world, proxy) = world(engine).await;
     let (ann, bob) = tokio::join!(
         Person::register(&world, "ann"),
         Person::register(&world, "bob")
@@ -98,7 +107,13 @@ async fn a_database_that_is_away_is_told_and_comes_back() {
 /// row:F13: whoever asks while the database keeps silent is answered within the deadline; afterwards all is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_database_is_answered_for_within_the_deadline() {
-    let (world, proxy) = world().await;
+    for engine in ENGINES {
+        is_answered_for(engine).await;
+    }
+}
+
+async fn is_answered_for(engine: Engine) {
+    let (world, proxy) = world(engine).await;
     let (ann, bob) = tokio::join!(
         Person::register(&world, "ann"),
         Person::register(&world, "bob")

@@ -26,7 +26,11 @@ pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
     let mut consumer = log.subscribe(subscription).await?;
     loop {
         let polled = tokio::select! {
-            polled = consumer.poll(max, IDLE) => polled?,
+            polled = consumer.poll(max, IDLE) => match polled {
+                // The consumer has stopped that one partition and said so; the others go on.
+                Err(Error::OutOfRange { .. }) => continue,
+                polled => polled?,
+            },
             () = stop.cancelled() => return Ok(()),
         };
         let Poll::Records(records) = polled else {

@@ -6,19 +6,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rdkafka::Message;
+use rdkafka::{ClientConfig, Message};
 
 use super::{
     context::Name,
     member::Member,
     reader::{Marks, Reader, check_position, delivered, kafka_number},
-    thread::{Lasting, Worker},
+    thread::{Hurry, Lasting, Worker},
     topics::Topics,
 };
 use crate::{Consumer, Delivered, Error, Partition, Poll, Tail, Topic};
 
-/// How long the thread of a tail waits before it looks whether it is still needed.
-const TAIL_WAIT: Duration = Duration::from_secs(1);
+/// How long the thread of a tail waits before it looks whether it is still needed, and whether its client is still good.
+const TAIL_WAIT: Duration = Duration::from_millis(250);
 
 /// A member of a group.
 pub(super) struct KafkaConsumer {
@@ -84,7 +84,10 @@ impl Consumer for KafkaConsumer {
 
 /// A reader of a whole topic, on its thread.
 pub(super) struct Follower {
+    config: ClientConfig,
     reader: Reader,
+    /// When its client began; see [`Topics::era`].
+    era: u64,
     topics: Arc<Topics>,
     topic: Topic,
     /// The next offset of each partition.
@@ -94,15 +97,17 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Begins at the given ends, one for each partition.
+    /// Begins at the given ends, one for each partition. `config` is that of its client.
     pub(super) fn new(
-        reader: Reader,
+        config: ClientConfig,
         topics: Arc<Topics>,
         topic: Topic,
         marks: &[Marks],
     ) -> Result<Self, Error> {
         let follower = Self {
-            reader,
+            reader: Reader::new(&config, None, Hurry::default())?,
+            config,
+            era: topics.era(),
             topics,
             topic,
             next: marks.iter().map(|(_, high)| *high).collect(),
@@ -111,6 +116,11 @@ impl Follower {
         };
         follower.reader.assign(&follower.places())?;
         Ok(follower)
+    }
+
+    /// Who waits for this reader.
+    pub(super) fn hurry(&self) -> Hurry {
+        self.reader.hurry.clone()
     }
 
     fn places(&self) -> Vec<(Name, i64)> {
@@ -145,6 +155,12 @@ impl Follower {
         if self.is_lost {
             let next = self.next.first().copied().unwrap_or_default();
             check_position(&self.partition(0), next, (0, -1))?;
+        }
+        let era = self.topics.era();
+        if era != self.era {
+            self.era = era;
+            self.reader = Reader::new(&self.config, None, self.hurry())?;
+            self.reader.assign(&self.places())?;
         }
         let topic = (Arc::clone(&self.topic.name), self.topic.id);
         let next = &mut self.next;

@@ -32,6 +32,9 @@ use crate::{Delivered, Error, Partition, Poll, StartAt, Subscription, metrics};
 /// How often the log is told where a group is that keeps its place elsewhere.
 const ADVICE: Duration = Duration::from_secs(1);
 
+/// How soon a member sees that its client has to begin anew.
+const ERA: Duration = Duration::from_millis(250);
+
 /// How soon it is asked again where a partition starts.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -73,8 +76,8 @@ pub(super) struct Member {
     is_unreported: bool,
     /// What the owner has to be told first.
     troubles: VecDeque<Error>,
-    /// The identities of its topics.
-    ids: Vec<Option<Uuid>>,
+    /// When its client began; see [`Topics::era`].
+    era: u64,
     /// Where the group is, in what this member owns.
     kept: HashMap<Partition, Kept>,
     told: Instant,
@@ -87,11 +90,10 @@ impl Member {
         subscription: Subscription,
         topics: Arc<Topics>,
     ) -> Result<Self, Error> {
-        let group = Arc::clone(&subscription.group);
-        let reader = Reader::new(&config, Some(group), Hurry::default())?;
+        let reader = Reader::new(&config, Some(&subscription.group), Hurry::default())?;
         reader.join(&subscription)?;
         Ok(Self {
-            ids: topics.ids(&subscription.topics),
+            era: topics.era(),
             config,
             reader,
             subscription,
@@ -138,7 +140,7 @@ impl Member {
                     Err(error) => return Err(error),
                 }
             }
-            let records = self.records(max, until);
+            let records = self.records(max, until.min(Instant::now() + ERA));
             let is_over = Instant::now() >= deadline || self.reader.hurry.is_on();
             if !records.is_empty() || is_over {
                 return Ok(Poll::Records(records));
@@ -187,17 +189,17 @@ impl Member {
         }
     }
 
-    /// A topic that was made again is another one, and its partitions begin anew: with a client that knows nothing of the old
-    /// leaders. The library keeps leaders by the name of the topic, and believes nobody who is younger in office.
+    /// Goes on with a client that knows nothing of before: the library keeps leaders by the name of their topic and believes
+    /// nobody who is younger in office, as those of a topic that was made again are.
     fn renew(&mut self) -> Result<(), Error> {
-        let ids = self.topics.ids(&self.subscription.topics);
-        if ids == self.ids {
+        let era = self.topics.era();
+        if era == self.era {
             return Ok(());
         }
-        self.ids = ids;
+        self.era = era;
         self.leave();
         // The old client ends here, so that the new one is the only one of its name.
-        let group = Arc::clone(&self.subscription.group);
+        let group = &self.subscription.group;
         self.reader = Reader::new(&self.config, Some(group), self.hurry())?;
         self.cursors.clear();
         self.kept.clear();
@@ -407,7 +409,9 @@ impl Member {
     /// Tells the log where the group is: all places in one request, for which nobody waits.
     fn tell(&mut self) {
         let is_advice = matches!(self.subscription.start, StartAt::Stored(_));
-        if is_advice && self.told.elapsed() < ADVICE {
+        // One who is out of the group and says so in its name is fenced, as a stranger who took the name.
+        let is_out = self.reader.consumer.assignment_lost();
+        if is_out || is_advice && self.told.elapsed() < ADVICE {
             return;
         }
         self.told = Instant::now();

@@ -102,9 +102,12 @@ impl Open {
         }
         let mut answer = vec![0; size];
         stream.read_exact(&mut answer).await?;
-        let standings = read(&mut answer.into(), self.questions, names).ok_or_else(garbled)?;
+        let answer = read(&mut answer.into(), self.questions, names).ok_or_else(garbled)?;
         self.stream = Some(stream);
-        Ok(standings)
+        if answer.brokers == 0 {
+            return Err(io::Error::other("it has not joined its cluster yet"));
+        }
+        Ok(answer.standings)
     }
 }
 
@@ -150,14 +153,22 @@ fn put_count(out: &mut BytesMut, count: usize) {
     out.put_u8(u8::try_from(left).unwrap_or_default());
 }
 
+/// What a broker tells.
+struct Answer {
+    /// How many brokers it knows; none while it starts.
+    brokers: usize,
+    standings: Vec<Standing>,
+}
+
 /// Reads the answer; `None` when it is not one.
-fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Vec<Standing>> {
+fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Answer> {
     if answer.try_get_i32().ok()? != number {
         return None;
     }
     skip_tags(answer)?;
     skip(answer, 4)?; // throttling
-    for _ in 0..count(answer)? {
+    let brokers = count(answer)?;
+    for _ in 0..brokers {
         skip(answer, 4)?;
         text(answer)?;
         skip(answer, 4)?;
@@ -196,7 +207,7 @@ fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Vec<Stand
         standings[place] = standing;
     }
     skip_tags(answer)?;
-    answer.is_empty().then_some(standings)
+    answer.is_empty().then_some(Answer { brokers, standings })
 }
 
 fn skip(answer: &mut Bytes, bytes: usize) -> Option<()> {
@@ -281,12 +292,13 @@ mod tests {
 
     #[test]
     fn an_answer_tells_what_is_there_and_what_is_not() {
-        let standings = read(&mut answer().into(), 7, &names()).unwrap();
+        let Answer { brokers, standings } = read(&mut answer().into(), 7, &names()).unwrap();
         let known = Standing::Known {
             id: Uuid::from_u128(5),
             partitions: 200,
         };
         assert_eq!(standings, [Standing::Missing, known, Standing::Missing]);
+        assert_eq!(brokers, 1);
     }
 
     #[test]
@@ -294,21 +306,15 @@ mod tests {
         let answer = answer();
         for end in 0..answer.len() {
             let cut = answer[..end].to_vec();
-            assert_eq!(read(&mut cut.into(), 7, &names()), None, "cut at {end}");
+            assert!(read(&mut cut.into(), 7, &names()).is_none(), "cut at {end}");
         }
-        assert_eq!(read(&mut answer.clone().into(), 8, &names()), None);
+        assert!(read(&mut answer.clone().into(), 8, &names()).is_none());
         for at in 0..answer.len() {
             let mut wrong = answer.clone();
             wrong[at] ^= 0xff;
             let _ = read(&mut wrong.into(), 7, &names());
         }
-        assert_eq!(
-            read(
-                &mut b"HTTP/1.1 400 Bad Request".as_slice().into(),
-                7,
-                &names()
-            ),
-            None
-        );
+        let foreign = b"HTTP/1.1 400 Bad Request".as_slice();
+        assert!(read(&mut foreign.into(), 7, &names()).is_none());
     }
 }

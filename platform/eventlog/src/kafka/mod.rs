@@ -27,9 +27,9 @@ use self::{
     consumer::{Follower, KafkaConsumer, KafkaTail},
     member::Member,
     producer::Appender,
-    reader::{Marks, Reader},
+    reader::Marks,
     settings::Settings,
-    thread::{Hurry, Worker},
+    thread::Worker,
     topics::Topics,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) use self::settings::Broker;
 pub(crate) struct KafkaLog {
     settings: Settings,
     topics: Arc<Topics>,
-    appender: Appender,
+    appender: Arc<Appender>,
 }
 
 /// What has failed and may be well again.
@@ -69,6 +69,8 @@ impl KafkaLog {
         Topics::watch(&topics, spawner);
         let appender = Appender::new(settings.clone())
             .map_err(|error| OpenError::Config(error.to_string()))?;
+        let appender = Arc::new(appender);
+        Appender::keep(&appender, topics.eras(), spawner);
         Ok(Self {
             settings,
             topics,
@@ -87,7 +89,6 @@ impl EventLog for KafkaLog {
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
         let topic = self.topics.topic(topic).await?;
-        self.appender.renew(self.topics.changes());
         self.appender.append(&topic.name, &records).await?;
         let bytes = records
             .iter()
@@ -117,9 +118,9 @@ impl EventLog for KafkaLog {
     async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
         let topic = self.topics.topic_now(topic).await?;
         let marks = self.appender.marks(topic.clone()).await?;
-        let hurry = Hurry::default();
-        let reader = Reader::new(&self.settings.reader(), None, hurry.clone())?;
-        let follower = Follower::new(reader, Arc::clone(&self.topics), topic, &marks)?;
+        let config = self.settings.reader();
+        let follower = Follower::new(config, Arc::clone(&self.topics), topic, &marks)?;
+        let hurry = follower.hurry();
         Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
     }
 

@@ -3,20 +3,26 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use kit::Spawner;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel as Level,
     error::KafkaError,
-    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{
+        BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+    },
     types::RDKafkaErrorCode as Code,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
     away,
@@ -28,6 +34,9 @@ use crate::{Error, Record, Topic, metrics};
 
 /// How long a stop waits for what is under way.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// How long what is under way with a producer whose place is taken may take.
+const LAST: Duration = Duration::from_millis(1500);
 
 /// The records of one append that are under way.
 struct Batch {
@@ -89,12 +98,10 @@ impl ProducerContext for Deliveries {
 
 type Producer = ThreadedProducer<Deliveries>;
 
-/// The producer of a log; another one takes its place after an error that it cannot survive, and when a topic was made again:
-/// what it knows of the leaders of the old one keeps it from those of the new one.
+/// The producer of a log; another one takes its place after an error that it cannot survive, and with each era of
+/// [`Topics`](super::topics::Topics).
 pub(super) struct Appender {
     settings: Settings,
-    /// The topics made again that the producer knows of.
-    changes: AtomicU64,
     room: Arc<Notify>,
     /// Absent after the close.
     producer: RwLock<Option<Producer>>,
@@ -106,19 +113,23 @@ impl Appender {
         let producer = RwLock::new(Some(make(&settings, &room)?));
         Ok(Self {
             settings,
-            changes: AtomicU64::new(0),
             room,
             producer,
         })
     }
 
-    /// `changes` topics were made again until now.
-    pub(super) fn renew(&self, changes: u64) {
-        if self.changes.swap(changes, Ordering::AcqRel) != changes
-            && let Ok(producer) = self.producer()
-        {
-            self.replace(producer);
-        }
+    /// Begins anew with each era, until the node stops or nobody needs the appender any more.
+    pub(super) fn keep(this: &Arc<Self>, mut eras: watch::Receiver<u64>, spawner: &Spawner) {
+        let (weak, stop) = (Arc::downgrade(this), spawner.token().clone());
+        spawner.spawn("event log producer", async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(eras.changed()).await {
+                if let Some(appender) = weak.upgrade()
+                    && let Ok(producer) = appender.producer()
+                {
+                    appender.replace(producer);
+                }
+            }
+        });
     }
 
     fn producer(&self) -> Result<Producer, Error> {
@@ -247,12 +258,16 @@ fn make(settings: &Settings, room: &Arc<Notify>) -> Result<Producer, KafkaError>
     settings.producer().create_with_context(Deliveries { room })
 }
 
-/// Drops a producer where it may wait for its threads.
+/// Ends a producer where that may take a while: what is under way has a little time left, and then its outcome is unknown.
 fn bury(producer: Option<Producer>) {
     if let Some(producer) = producer {
         // Without a thread it is dropped here, and waits here.
         let _ = std::thread::Builder::new()
             .name("eventlog-end".to_owned())
-            .spawn(move || drop(producer));
+            .spawn(move || {
+                if producer.flush(LAST).is_err() {
+                    producer.purge(PurgeConfig::default().queue().inflight());
+                }
+            });
     }
 }

@@ -121,6 +121,8 @@ impl Settings {
             // By default it waits up to 10 s before it connects again.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // We begin anew ourselves after an outage; the library would try twenty times a second all the while.
+            .set("metadata.recovery.strategy", "none")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("socket.timeout.ms", "10000")
             .set("socket.keepalive.enable", "true")

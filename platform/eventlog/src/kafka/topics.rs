@@ -4,10 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -17,7 +14,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     types::RDKafkaErrorCode as Code,
 };
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -30,6 +27,11 @@ use crate::{Error, Topic, TopicSpec};
 
 /// How often the topics in use are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same while no broker answers.
+const LOOK_OUT: Duration = Duration::from_millis(250);
+/// Brokers that were silent for so long may have been started anew. A client of the library does not always find back to one:
+/// a lone broker that has just started names no brokers, which makes the client forget the only one that it knows.
+const OUTAGE: Duration = Duration::from_secs(2);
 /// An answer that is older says nothing about now.
 const FRESH: Duration = Duration::from_secs(4);
 /// How long topics are tried to be made while the brokers start or elect somebody.
@@ -40,15 +42,16 @@ pub(super) struct Topics {
     settings: Settings,
     asker: Asker,
     known: RwLock<HashMap<Arc<str>, Topic>>,
-    /// Counts the topics that were found made again.
-    changes: AtomicU64,
+    /// Counts how often the clients had to begin anew.
+    eras: watch::Sender<u64>,
     look: Mutex<Look>,
 }
 
 #[derive(Default)]
 struct Look {
     answered: Option<Instant>,
-    trouble: Option<String>,
+    /// Since when they are silent, and why.
+    trouble: Option<(Instant, String)>,
 }
 
 impl Topics {
@@ -57,7 +60,7 @@ impl Topics {
             asker: Asker::new(settings.brokers.clone()),
             settings,
             known: RwLock::default(),
-            changes: AtomicU64::new(0),
+            eras: watch::Sender::new(0),
             look: Mutex::default(),
         })
     }
@@ -70,9 +73,9 @@ impl Topics {
                 while let Some(topics) = Weak::upgrade(&weak) {
                     let names: Vec<_> = topics.known.read().keys().cloned().collect();
                     // What is wrong with it was logged.
-                    let _ = topics.find(&names).await;
+                    let found = topics.find(&names).await;
                     drop(topics);
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(if found.is_ok() { LOOK } else { LOOK_OUT }).await;
                 }
             };
             tokio::select! {
@@ -118,7 +121,7 @@ impl Topics {
                 now = %id,
                 "a topic was deleted and made again; its readers begin anew"
             );
-            self.changes.fetch_add(1, Ordering::Release);
+            self.begin_anew();
         }
         topic
     }
@@ -126,9 +129,16 @@ impl Topics {
     fn note_answer(&self) {
         let mut look = self.look.lock();
         look.answered = Some(Instant::now());
-        if look.trouble.take().is_some() {
+        if let Some((since, _)) = look.trouble.take() {
             tracing::info!("the event log answers again");
+            if since.elapsed() >= OUTAGE {
+                self.begin_anew();
+            }
         }
+    }
+
+    fn begin_anew(&self) {
+        self.eras.send_modify(|era| *era += 1);
     }
 
     fn note_silence(&self, error: &Error) {
@@ -136,10 +146,15 @@ impl Topics {
         if look.trouble.is_none() {
             tracing::warn!(%error, "the event log does not answer");
         }
-        look.trouble = Some(match error {
+        let since = look
+            .trouble
+            .take()
+            .map_or_else(Instant::now, |(since, _)| since);
+        let why = match error {
             Error::Unavailable(why) => why.clone(),
             other => other.to_string(),
-        });
+        };
+        look.trouble = Some((since, why));
     }
 
     /// A topic, from what is known or from a broker.
@@ -164,14 +179,14 @@ impl Topics {
         self.known.read().get(name).map(|topic| topic.id)
     }
 
-    /// The identity of each topic, as far as it is known.
-    pub(super) fn ids(&self, names: &[Arc<str>]) -> Vec<Option<Uuid>> {
-        names.iter().map(|name| self.id(name)).collect()
+    /// Rises when every client has to begin anew: after an outage of the brokers, and when a topic was made again.
+    pub(super) fn era(&self) -> u64 {
+        *self.eras.borrow()
     }
 
-    /// Rises when a topic was found made again.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// Tells when the era changes, as long as anybody needs the topics.
+    pub(super) fn eras(&self) -> watch::Receiver<u64> {
+        self.eras.subscribe()
     }
 
     /// Whether a broker has answered lately.
@@ -181,8 +196,10 @@ impl Topics {
             Some(at) if at.elapsed() < FRESH => Ok(()),
             Some(_) => {
                 let trouble = self.look.lock().trouble.clone();
-                let why =
-                    trouble.unwrap_or_else(|| "the brokers are not asked any more".to_owned());
+                let why = trouble.map_or_else(
+                    || "the brokers are not asked any more".to_owned(),
+                    |(_, why)| why,
+                );
                 Err(Error::Unavailable(why))
             }
             None => self.find(&[]).await.map(drop),

@@ -83,14 +83,18 @@ impl Stage {
             .expect("the log takes records");
     }
 
-    async fn join(&self, topic: &Topic, member: &str, start: StartAt) -> Member {
-        let subscription = Subscription {
+    fn subscription(&self, topic: &Topic, member: &str, start: StartAt) -> Subscription {
+        Subscription {
             group: format!("suite-{}", self.run).into(),
             member: member.into(),
             topics: vec![Arc::clone(&topic.name)],
             start,
             session_timeout: self.session_timeout,
-        };
+        }
+    }
+
+    async fn join(&self, topic: &Topic, member: &str, start: StartAt) -> Member {
+        let subscription = self.subscription(topic, member, start);
         let consumer = self
             .log
             .subscribe(subscription)
@@ -212,6 +216,7 @@ macro_rules! event_log_suite {
             a_committed_place_is_kept_for_the_next_consumer
             a_commit_by_somebody_else_changes_nothing
             a_position_outside_the_log_stops_that_partition_only
+            a_reader_goes_on_beside_a_partition_that_is_stopped
         }
     };
     (@each $stage:expr; $($case:ident)*) => {

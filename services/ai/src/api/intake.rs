@@ -98,7 +98,11 @@ impl<H: Handler> Intake<H> {
         let mut places = Places::default();
         loop {
             let polled = tokio::select! {
-                polled = consumer.poll(BATCH, IDLE) => polled?,
+                polled = consumer.poll(BATCH, IDLE) => match polled {
+                    // The consumer has stopped that one partition and said so; the others go on.
+                    Err(eventlog::Error::OutOfRange { .. }) => continue,
+                    polled => polled?,
+                },
                 () = self.token.cancelled() => break,
             };
             match polled {

@@ -44,7 +44,11 @@ impl Replies {
             .await?;
         loop {
             let polled = tokio::select! {
-                polled = consumer.poll(100, Duration::from_secs(1)) => polled?,
+                polled = consumer.poll(100, Duration::from_secs(1)) => match polled {
+                    // The consumer has stopped that one partition and said so; the others go on.
+                    Err(eventlog::Error::OutOfRange { .. }) => continue,
+                    polled => polled?,
+                },
                 () = self.token.cancelled() => return Ok(()),
             };
             if let Poll::Records(records) = polled {

@@ -1,5 +1,10 @@
 //! Brokers that are away, and one that is killed.
 
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
 use super::{own::Own, *};
 use crate::{
     Error,
@@ -137,6 +142,67 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
     }
     drop((consumer, tail, log, appending));
     drop(tokio::task::spawn_blocking(move || drop(back)).await);
+}
+
+/// A way to the broker of all tests that can be closed. Only those who ask for the first time come along: others know the broker.
+struct Gate {
+    port: u16,
+    passing: JoinSet<()>,
+}
+
+impl Gate {
+    /// Opens at `port`, or at one of the system's choice when that is 0.
+    async fn open(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut passing = JoinSet::new();
+        passing.spawn(async move {
+            let mut passing = JoinSet::new();
+            while let Ok((mut one, _)) = listener.accept().await {
+                let mut other = TcpStream::connect(brokers()).await.unwrap();
+                passing.spawn(async move {
+                    let _ = tokio::io::copy_bidirectional(&mut one, &mut other).await;
+                });
+            }
+        });
+        Self { port, passing }
+    }
+}
+
+/// fault:K2, fault:F5: after an outage every client begins anew, where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_every_client_goes_on_where_it_was() {
+    let mut gate = Gate::open(0).await;
+    let log = open(&format!("127.0.0.1:{}", gate.port), Config::default());
+    let topic = topic(&log, "outage", 2).await;
+    let start = subscription(&topic, "group", "one", StartAt::Group);
+    let mut consumer = log.subscribe(start).await.unwrap();
+    let mut tail = log.tail(&topic.name).await.unwrap();
+    log.append(&topic.name, numbered(0..10, 10)).await.unwrap();
+    for record in take(consumer.as_mut(), 10).await {
+        let next = record.offset + 1;
+        consumer.commit(&record.partition, next).await.unwrap();
+    }
+    follow(tail.as_mut(), 10).await;
+
+    gate.passing.shutdown().await;
+    let deadline = Instant::now() + PATIENCE;
+    while log.check().await.is_ok() {
+        assert!(Instant::now() < deadline, "the outage is noticed");
+        tokio::task::yield_now().await;
+    }
+    log.append(&topic.name, numbered(10..20, 10)).await.unwrap();
+    assert_eq!(log.topics.era(), 0);
+    let _gate = Gate::open(gate.port).await;
+    while log.topics.era() == 0 {
+        assert!(Instant::now() < deadline, "the end of it is noticed");
+        tokio::task::yield_now().await;
+    }
+    log.append(&topic.name, numbered(20..30, 10)).await.unwrap();
+    let expected: Vec<_> = (10..30).collect();
+    assert_eq!(numbers(&take(consumer.as_mut(), 20).await), expected);
+    assert_eq!(numbers(&follow(tail.as_mut(), 20).await), expected);
+    assert_eq!(log.topics.era(), 1);
 }
 
 fn has_all(records: &[Delivered], confirmed: &[u32]) -> bool {
