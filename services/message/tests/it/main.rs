@@ -7,6 +7,7 @@ mod harness;
 mod keys;
 mod people;
 mod quoting;
+mod readers;
 mod remote;
 mod stage;
 mod streams;
