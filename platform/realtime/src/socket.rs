@@ -119,6 +119,11 @@ impl Socket {
         !self.queue.lock().is_closed()
     }
 
+    /// Whether the client has been written everything. What can be merged waits for it, so that it does not pile up.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
     /// Sends what may not be dropped: answers, and what the protocol itself says. A connection without
     /// room even for this is closed with 4002.
     pub fn send(&self, frame: &Frame) {

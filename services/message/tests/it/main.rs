@@ -5,6 +5,7 @@
 
 mod harness;
 mod keys;
+mod peers;
 mod people;
 mod quoting;
 mod remote;
