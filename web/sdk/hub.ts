@@ -47,7 +47,7 @@ type Notice =
   | { k: 'post'; t: string; d: unknown }
   | { k: 'mark'; chat: Id; delivered: number; read: number }
   | { k: 'watch'; tab: string; users: readonly Id[] }
-  | { k: 'touch'; tab: string }
+  | { k: 'touch'; tab: string; at: number }
   | { k: 'rest'; tab: string }
   | { k: 'outbox' }
   | { k: 'again' };
@@ -78,13 +78,14 @@ export class Hub {
   /** The people on the screen of this tab; nobody is while it is hidden. */
   #watched: readonly Id[] = [];
   #hidden = false;
-  #touchedAt = Number.NEGATIVE_INFINITY;
+  #touchedAt: number;
   readonly #unwatch: () => void;
 
   constructor(env: Environment, options: HubOptions) {
     this.#env = env;
     this.#options = options;
     this.#tab = `${env.clock.now().toString(36)}-${env.random().toString(36).slice(2)}`;
+    this.#touchedAt = env.clock.now();
     this.#channel = env.openChannel(`messenger:${options.user}`);
     this.#channel.onmessage = (message) => this.#heard(message as Notice);
     this.#unwatch = env.lifecycle.watch((event) => {
@@ -99,6 +100,7 @@ export class Hub {
 
   start(): void {
     this.#tell({ k: 'hi' });
+    this.#introduce();
     const held = () =>
       new Promise<void>((release) => {
         this.#release = release;
@@ -154,8 +156,7 @@ export class Hub {
     const now = this.#env.clock.now();
     if (this.#hidden || now - this.#touchedAt < TOUCH_EVERY_MS) return;
     this.#touchedAt = now;
-    if (this.#owned !== null) this.#owned.presence.touch(this.#tab);
-    else this.#tell({ k: 'touch', tab: this.#tab });
+    this.#tellTouched();
   }
 
   /** Nobody sees this tab: it has nobody on screen, and nobody is at it. */
@@ -168,20 +169,26 @@ export class Hub {
 
   #show(): void {
     this.#hidden = false;
+    this.#touchedAt = this.#env.clock.now();
     this.#introduce();
   }
 
   /** Whoever owns the socket learns of this tab. */
   #introduce(): void {
-    this.#touchedAt = Number.NEGATIVE_INFINITY;
     this.#tellWatched();
-    this.touch();
+    if (!this.#hidden) this.#tellTouched();
   }
 
   #tellWatched(): void {
     const users = this.#hidden ? [] : this.#watched;
     if (this.#owned !== null) this.#owned.presence.watch(this.#tab, users);
     else this.#tell({ k: 'watch', tab: this.#tab, users });
+  }
+
+  #tellTouched(): void {
+    const at = this.#touchedAt;
+    if (this.#owned !== null) this.#owned.presence.touch(this.#tab, at);
+    else this.#tell({ k: 'touch', tab: this.#tab, at });
   }
 
   mark(chat: Id, delivered: number, read: number): void {
@@ -329,7 +336,7 @@ export class Hub {
         owned.presence.watch(notice.tab, notice.users);
         break;
       case 'touch':
-        owned.presence.touch(notice.tab);
+        owned.presence.touch(notice.tab, notice.at);
         break;
       case 'rest':
         owned.presence.rest(notice.tab);

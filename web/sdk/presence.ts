@@ -49,9 +49,9 @@ export class PresenceSender {
     this.#tellList();
   }
 
-  /** The person did something in a tab. */
-  touch(tab: string): void {
-    this.#touched.set(tab, this.#clock.now());
+  /** The person did something in a tab, at this time. */
+  touch(tab: string, at: number): void {
+    this.#touched.set(tab, at);
     this.#tellActivity();
   }
 

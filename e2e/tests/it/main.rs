@@ -49,6 +49,7 @@ mod conversation;
 mod ledger;
 mod operation;
 mod outages;
+mod presence;
 mod processes;
 mod provider;
 mod secrecy;

@@ -288,6 +288,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn has(&self, user: UserId) -> bool {
+        matches!(self.members.get(&user), Some((_, None)))
+    }
+
     fn head(&self, until: Option<i64>) -> Position {
         Position {
             e: self.epoch.clone(),
@@ -411,10 +415,9 @@ impl MessageApi for Streams {
     ) -> Result<Vec<UserId>, Fault> {
         self.peer_reads.fetch_add(1, SeqCst);
         let chats = self.by_chat.lock();
-        let is_in = |stream: &Stream, who| matches!(stream.members.get(who), Some((_, None)));
         let is_peer = |other: &UserId| {
             let mut chats = chats.values();
-            chats.any(|stream| is_in(stream, &reader) && is_in(stream, other))
+            chats.any(|stream| stream.has(reader) && stream.has(*other))
         };
         Ok(people.into_iter().filter(is_peer).collect())
     }
