@@ -19,7 +19,7 @@ use contracts::{
     message::MessageClient,
 };
 use futures_util::{StreamExt as _, stream};
-use kit::{Call, Clock};
+use kit::{Call, Clock, Fault};
 use parking_lot::Mutex;
 use realtime::{Watcher as _, Watchers};
 use tokio::{
@@ -153,30 +153,26 @@ impl Presence {
             let links = std::mem::take(&mut *self.unasked.lock());
             let asking = stream::iter(links.into_values()).map(|link| self.ask_for(link));
             let answered: Vec<_> = asking.buffer_unordered(QUESTIONS).collect().await;
-            if answered.contains(&false) {
+            // What befell one befell all.
+            if let Some(fault) = answered.into_iter().find_map(Result::err) {
+                fault.report("presence");
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 
-    /// Learns whom a connection may watch; `false` when there was no answer.
-    async fn ask_for(&self, link: Arc<Link>) -> bool {
+    /// Learns whom a connection may watch; without an answer it is asked again.
+    async fn ask_for(&self, link: Arc<Link>) -> Result<(), Fault> {
         let question = link.watchlist.lock().as_ref().map(|list| list.question());
         let Some(question) = question.filter(|question| !question.people.is_empty()) else {
-            return true;
+            return Ok(());
         };
         let call = Call::internal("presence");
         let peers = self
             .message
             .peers(&call, link.user, question.people.clone());
-        let peers = match call.run(peers).await {
-            Ok(peers) => peers,
-            Err(fault) => {
-                fault.report("presence");
-                self.ask_about(&link);
-                return false;
-            }
-        };
+        let peers = call.run(peers).await;
+        let peers = peers.inspect_err(|_| self.ask_about(&link))?;
         // A connection that has ended meanwhile has no list any more.
         if let Some(list) = link.watchlist.lock().as_mut() {
             let watched = list.decide(&question, &peers);
@@ -190,7 +186,7 @@ impl Presence {
             agenda.untold.insert(link.id(), link.clone());
         }
         self.has_work.notify_one();
-        true
+        Ok(())
     }
 
     async fn tell_news(&self) {
