@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use e2e::{Child, Engine, Person, Redis, World, ask, eventually};
 use messenger::Config;
-use serde_json::json;
 
 use crate::{
     checker::started,
