@@ -98,12 +98,12 @@ impl Hub {
         &self.config
     }
 
-    /// What this hub is called; no other one, not even after a restart, has the same name.
+    /// How this hub is called among those of all processes, before and after it.
     pub fn name(&self) -> String {
         self.instance.as_simple().to_string()
     }
 
-    /// What the connection with the [`Socket::id`] `socket` is called, everywhere: `welcome` tells it to the client.
+    /// The [`Socket::name`] of the connection with the [`Socket::id`] `socket`.
     pub fn name_of(&self, socket: u64) -> String {
         format!("{}-{socket}", self.instance.as_simple())
     }
@@ -155,7 +155,7 @@ impl Hub {
         let config = &self.config;
         let now = jiff::Timestamp::from_millisecond(self.clock.now_ms()).unwrap_or_default();
         let content = json!({
-            "conn": self.name_of(socket.id()),
+            "conn": socket.name(),
             "user": socket.user(),
             "now": now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             "hb": { "every_ms": ms(config.heartbeat), "timeout_ms": ms(config.heartbeat_timeout) },
