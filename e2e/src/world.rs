@@ -30,6 +30,7 @@ impl Engine {
             Self::Embedded | Self::Servers => &[("all", "0")],
             Self::Split => &[
                 ("auth", "0"),
+                ("auth", "1"),
                 ("user", "0"),
                 ("chat", "0"),
                 ("message", "0"),
@@ -144,12 +145,7 @@ async fn fresh_database() -> String {
         "e2e_{}",
         uuid::Uuid::parse_str(&crate::key()).unwrap().simple()
     );
-    let psql = tokio::process::Command::new("psql")
-        .args([&url, "-qc", &format!("CREATE DATABASE {name}")])
-        .status()
-        .await
-        .expect("psql comes with PostgreSQL");
-    assert!(psql.success(), "the database could not be made");
+    crate::psql(&url, &format!("CREATE DATABASE {name}")).await;
     let (server, _) = url.rsplit_once('/').unwrap();
     let url = format!("{server}/{name}");
     for service in messenger::Service::ALL {
@@ -230,25 +226,9 @@ impl World {
         format!("http://{}{path}", self.public)
     }
 
-    /// The value of a metric, summed over its labels that contain `labels`.
+    /// The value of a metric, summed over its labels that contain `labels`. All worlds of one test program count in it.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.private))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && line.contains(labels));
-        let values = lines.filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let series = series.split('{').next()?;
-            (series == name)
-                .then(|| value.parse::<f64>().ok())
-                .flatten()
-        });
-        values.sum()
+        crate::metric(self.private, name, labels).await
     }
 
     /// Stops gracefully and starts again on the same data.
@@ -358,10 +338,11 @@ impl Child {
         change: impl FnOnce(&mut Config),
     ) -> (SocketAddr, SocketAddr) {
         let mut config = settings(engine, folder).await;
-        change(&mut config);
-        let [public, private] = free_ports(2).try_into().unwrap();
+        let [public, private, rpc] = free_ports(3).try_into().unwrap();
         config.http.public = public;
         config.http.private = private;
+        config.rpc.listen = rpc;
+        change(&mut config);
         // Secrets are hidden in print; these tests have none, and the tests' server asks for no password.
         let printed = config.printed().unwrap();
         let hidden = ["api_key = \"\"", "proxy = \"\"", "secret = \"\""];
@@ -393,6 +374,7 @@ impl Child {
             .env_remove("REDIS_URL")
             .env("E2E_CHILD", folder.join("messenger.toml"))
             .env("MESSENGER_AUTH__SECRET", SECRET)
+            .env("MESSENGER_RPC__SECRET", SECRET)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -18,7 +18,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use kit::Spawner;
@@ -87,7 +87,10 @@ impl EventLog for KafkaLog {
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
         let topic = self.topics.topic(topic).await?;
+        let begun = Instant::now();
         self.appender.append(&topic.name, &records).await?;
+        ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
+            .record(begun.elapsed());
         let bytes = records
             .iter()
             .map(|record| record.key.len() + record.value.len());

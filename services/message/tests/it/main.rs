@@ -5,7 +5,6 @@
 
 mod harness;
 mod keys;
-mod people;
 mod quoting;
 mod remote;
 mod stage;
