@@ -75,10 +75,10 @@ test('one message in a chat of two bindings is seen at the broker as it is docum
   });
 
   const [chat, bindings] = await chatOfTwoBindings(cat, dan);
-  const key = randomUUID();
-  const { body: stored } = await http(cat, 'POST', `/api/messages/${chat.id}`, { key, text: 'hello' });
+  const [key, request] = [randomUUID(), randomUUID()];
+  const { body: stored } = await http(cat, 'POST', `/api/messages/${chat.id}`, { key, text: 'hello' }, request);
   const sent = await one('message_persist', (value) => value.key === key);
-  assert.deepEqual(sent.value, { t: 'send', chat: chat.id, author: cat.id, key, text: 'hello' });
+  assert.deepEqual(sent.value, { t: 'send', chat: chat.id, author: cat.id, key, text: 'hello', request });
   const { o, msg, seq, ts } = stored;
   const event = await one('forward_message', (value) => value.d.id === msg);
   const message = { id: msg, chat: chat.id, seq, o, author: cat.id, key, ts, text: 'hello', auto: 'no' };
@@ -88,7 +88,7 @@ test('one message in a chat of two bindings is seen at the broker as it is docum
     return found.length === 2 && found.map((record) => record.value);
   });
   const byThread = (one, other) => (one.thread < other.thread ? -1 : 1);
-  const wanted = bindings.map(({ thread, owner, mode }) => ({ thread, chat: chat.id, owner, mode, o }));
+  const wanted = bindings.map(({ thread, owner, mode }) => ({ thread, chat: chat.id, owner, mode, o, request }));
   assert.deepEqual(fed.sort(byThread), wanted.sort(byThread));
   for (const { thread, owner, mode } of bindings) {
     await one('ai_binding_init', (value) => value.thread === thread && value.mode === mode);

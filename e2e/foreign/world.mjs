@@ -6,11 +6,15 @@ export const world = JSON.parse(process.env.MESSENGER);
 /** The id of nobody and nothing. */
 export const NOTHING = '0198c0de-0000-7000-8000-000000000000';
 
-/** Asks over HTTP in the name of a person. */
-export async function http(person, method, path, body) {
+/** Asks over HTTP in the name of a person; the request can be given an id. */
+export async function http(person, method, path, body, request) {
   const answer = await fetch(world.http + path, {
     method,
-    headers: { authorization: `Bearer ${person.token}`, 'content-type': 'application/json' },
+    headers: {
+      authorization: `Bearer ${person.token}`,
+      'content-type': 'application/json',
+      ...(request && { 'x-request-id': request }),
+    },
     body: body && JSON.stringify(body),
   });
   const text = await answer.text();

@@ -452,6 +452,19 @@ await job.step('another login is ended from the list, then this one', async () =
   await page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
 });
 
+// row:F02
+await job.step('a call from the page of the documents succeeds', async () => {
+  const page = await openPage(ann.page.context(), 'documents');
+  await page.goto(`${BASE_URL}/docs/`);
+  await page.locator('#select').selectOption('/openapi/auth.json');
+  const login = page.locator('.opblock').filter({ has: page.locator('[data-path="/api/login"]') });
+  await login.locator('.opblock-summary-control').click();
+  await login.locator('.body-param__text').fill(JSON.stringify({ login: ann.name, password: PASSWORD, cookie: false }));
+  await login.locator('.execute').click();
+  await login.locator('.live-responses-table .response-col_status', { hasText: /^200/ }).waitFor();
+  await page.close();
+});
+
 await job.step('no page complained', async () => {
   const told = complaints.filter(
     (text) =>

@@ -30,9 +30,11 @@ export class Assistant {
   /** Reads the runs of a chat that is shown, and the settings of the own binding when there is one. */
   async load(chat: Id): Promise<void> {
     const { api, runs } = this.#host;
-    const bound = this.ownBinding(chat) !== undefined;
+    const own = this.ownBinding(chat);
+    // Before the AI has tried a new binding there are no settings of it.
+    const tried = own !== undefined && own.state !== 'pending';
     try {
-      const [told, settings] = await Promise.all([api.runs(chat), bound ? api.aiSettings(chat) : null]);
+      const [told, settings] = await Promise.all([api.runs(chat), tried ? api.aiSettings(chat) : null]);
       // Newest first: taken from the end, they stay in their order.
       runs.join(told.reverse());
       const state = this.#host.state();

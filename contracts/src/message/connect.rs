@@ -23,12 +23,10 @@ use crate::{
     wire::{id, present, word},
 };
 
-/// The largest answer that is taken, in bytes: 500 summaries with a text each, and some room.
-const MAX_ANSWER: usize = 12 * 1024 * 1024;
-
 /// The contract as a service elsewhere offers it.
 pub fn connect(channel: impl Into<Channel>) -> MessageClient {
-    let client = MessageServiceClient::new(channel.into()).max_decoding_message_size(MAX_ANSWER);
+    let client =
+        MessageServiceClient::new(channel.into()).max_decoding_message_size(rpc::ANSWER_LIMIT);
     Arc::new(Connected(Remote::new("message", client)))
 }
 

@@ -93,6 +93,7 @@ impl MessageService for Served {
                 reply_to,
                 from_run,
                 ai: None,
+                request: None,
             };
             self.api.send(&call, send).await
         })

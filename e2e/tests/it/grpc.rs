@@ -51,10 +51,13 @@ async fn a_message_over_grpc_reaches_a_socket() {
         let answer = client.clone().send_message(ours(request)).await;
         answer.map(tonic::Response::into_inner)
     };
-    let sent = send(&bob.id).await.unwrap();
+    let stored = send(&bob.id).await.unwrap();
     let heard = message_of(&at_bob.message().await);
-    assert_eq!((heard.id.to_string(), heard.ts), (sent.message_id, sent.ts));
-    assert_eq!((heard.seq, heard.o), (sent.seq, sent.o));
+    assert_eq!(
+        (heard.id.to_string(), heard.ts),
+        (stored.message_id, stored.ts)
+    );
+    assert_eq!((heard.seq, heard.o), (stored.seq, stored.o));
     assert_eq!(
         (heard.author.to_string(), heard.text.as_str()),
         (ann.id.clone(), "over gRPC")
@@ -76,7 +79,7 @@ async fn a_method_that_panics_is_internal_and_the_process_lives() {
     let folder = tempfile::tempdir().unwrap();
     let mut rpc = None;
     let addresses = Child::prepare(Engine::Embedded, folder.path(), |config| {
-        rpc = Some(config.rpc.listen)
+        rpc = Some(config.rpc.listen);
     })
     .await;
     let child = started(folder.path(), addresses, Some("rpc.call!2")).await;

@@ -1,6 +1,6 @@
 //! Every service apart, some of them twice: what only then can be seen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contracts::r#gen::messenger::auth::v1::{
     ValidateTokenRequest, auth_service_client::AuthServiceClient,
@@ -206,5 +206,21 @@ async fn a_gateway_that_stops_is_survived() {
             .is_ok()
     })
     .await;
+    world.stop().await;
+}
+
+/// row:D09: a front door that stops does not wait for the sockets that lead through it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_door_that_stops_lets_its_sockets_go() {
+    let mut world = World::start(Engine::Split).await;
+    let mut ann = Person::register(&world, "ann").await;
+    ann.server = world.http("user", 0);
+    let mut through = ann.connect().await;
+    let began = Instant::now();
+    world.stop_one("user", 0).await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(through.close_code().await, 1006);
+    ann.server = world.http("ws-gateway", 1);
+    ann.connect().await;
     world.stop().await;
 }

@@ -30,6 +30,9 @@ mod armed {
     }
 
     /// Passes a point.
+    ///
+    /// # Panics
+    /// Where a test has armed it so.
     pub fn pass(name: &str) {
         let Some((armed, left, panics)) = POINT.get() else {
             return;

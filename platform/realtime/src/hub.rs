@@ -103,6 +103,11 @@ impl Hub {
         &self.clock
     }
 
+    /// This hub among those of all processes.
+    pub(crate) fn instance(&self) -> Uuid {
+        self.instance
+    }
+
     /// Open connections.
     pub fn len(&self) -> usize {
         self.sockets.len()
@@ -145,7 +150,7 @@ impl Hub {
         let config = &self.config;
         let now = jiff::Timestamp::from_millisecond(self.clock.now_ms()).unwrap_or_default();
         let content = json!({
-            "conn": format!("{}-{}", self.instance.as_simple(), socket.id()),
+            "conn": socket.name(),
             "user": socket.user(),
             "now": now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             "hb": { "every_ms": ms(config.heartbeat), "timeout_ms": ms(config.heartbeat_timeout) },

@@ -94,6 +94,11 @@ impl Socket {
         self.id
     }
 
+    /// How the client and the logs call this connection; unique among all processes.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.hub.instance().as_simple(), self.id)
+    }
+
     /// The hub it belongs to.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub

@@ -21,8 +21,8 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     away,
     context::{log, report},
-    reader::{Marks, kafka_number},
-    settings::{ANSWER_TIMEOUT, Settings},
+    reader::{self, Marks, kafka_number},
+    settings::Settings,
 };
 use crate::{Error, Record, Topic, metrics};
 
@@ -123,13 +123,10 @@ impl Appender {
     pub(super) async fn marks(&self, topic: Topic) -> Result<Vec<Marks>, Error> {
         let producer = self.producer()?;
         let asking = tokio::task::spawn_blocking(move || {
-            let ask = |number| {
-                let client = producer.client();
-                client.fetch_watermarks(&topic.name, kafka_number(number), ANSWER_TIMEOUT)
-            };
-            (0..topic.partitions).map(ask).collect::<Result<_, _>>()
+            let ask = |number| reader::marks(producer.client(), &topic.name, kafka_number(number));
+            (0..topic.partitions).map(ask).collect()
         });
-        asking.await.map_err(away)?.map_err(away)
+        asking.await.map_err(away)?
     }
 
     /// Appends in order, and returns when every record is where all replicas have it.

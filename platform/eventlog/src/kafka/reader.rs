@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    client::Client,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     message::BorrowedMessage,
@@ -26,6 +27,9 @@ use crate::{Delivered, Error, Partition};
 const SLICE: Duration = Duration::from_millis(100);
 /// Payload bytes that one haul brings at most, beside a first record that is larger.
 pub(super) const HAUL_BYTES: usize = 8 << 20;
+
+/// How often a partition without a leader is asked again.
+const OFFICE: Duration = Duration::from_millis(20);
 
 /// The oldest offset held and the next to be given.
 pub(super) type Marks = (i64, i64);
@@ -98,9 +102,7 @@ impl Reader {
 
     /// The marks of a partition, as the broker knows them now.
     pub(super) fn marks(&self, topic: &str, number: i32) -> Result<Marks, Error> {
-        self.consumer
-            .fetch_watermarks(topic, number, ANSWER_TIMEOUT)
-            .map_err(away)
+        marks(self.consumer.client(), topic, number)
     }
 
     /// Reads each partition from its offset on.
@@ -127,6 +129,27 @@ impl Reader {
             .context()
             .stop(&self.consumer, name)
             .map_err(away)
+    }
+}
+
+/// The marks of a partition. The thread waits while its leader is about to take office, which is so just after the topic
+/// was made and when a broker goes.
+pub(super) fn marks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    number: i32,
+) -> Result<Marks, Error> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        match client.fetch_watermarks(topic, number, ANSWER_TIMEOUT) {
+            Err(error)
+                if error.rdkafka_error_code() == Some(Code::NotLeaderForPartition)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(OFFICE);
+            }
+            answer => return answer.map_err(away),
+        }
     }
 }
 

@@ -150,6 +150,7 @@ impl Chats {
                     owner: binding.owner,
                     mode: binding.mode,
                     o,
+                    request: None,
                 })
                 .collect();
             (message, feeds)

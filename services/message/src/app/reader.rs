@@ -90,6 +90,7 @@ impl MessageApi for Reader {
         // Nobody but this service says that the AI wrote something.
         let message = Send {
             ai: None,
+            request: Some(call.request_id().to_owned()),
             ..message
         };
         let waiter = pipeline::waiter(&message);

@@ -146,3 +146,19 @@ async fn delete(name: &str) {
     let deleted = admin.delete_topics(&[name], &options).await.unwrap();
     assert!(deleted[0].is_ok(), "{deleted:?}");
 }
+
+/// Brokers tell of a new partition some moments before its leader takes questions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_just_made_can_be_read_at_once() {
+    let log = open(&brokers(), Config::default());
+    for _ in 0..5 {
+        let specs = (0..12).map(|_| TopicSpec {
+            name: name("young"),
+            partitions: 16,
+        });
+        let topics = log.ensure(&specs.collect::<Vec<_>>()).await.unwrap();
+        for topic in topics.iter().rev() {
+            log.tail(&topic.name).await.unwrap();
+        }
+    }
+}
