@@ -73,7 +73,6 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
         "/tests.rs",
         "/suite",
         "web/e2e/",
-        "e2e/foreign/",
         "web/sdk/test/",
     ]
     .iter()
