@@ -151,10 +151,10 @@ async fn delete(name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_just_made_can_be_read_at_once() {
     let log = open(&brokers(), Config::default());
-    for _ in 0..5 {
+    for _ in 0..3 {
         let specs = (0..12).map(|_| TopicSpec {
             name: name("young"),
-            partitions: 16,
+            partitions: 4,
         });
         let topics = log.ensure(&specs.collect::<Vec<_>>()).await.unwrap();
         for topic in topics.iter().rev() {
