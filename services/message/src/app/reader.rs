@@ -11,7 +11,8 @@ use contracts::{
     events::{Send, Topics},
     frames::{self, Head},
     message::{
-        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page, Stored,
+        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page, Readers,
+        Stored,
         Summary,
     },
     pipeline::{self, SendResult, Waiter},
@@ -232,5 +233,17 @@ impl MessageApi for Reader {
             Ok(self.store.thread_messages(chat, after, limit).await?)
         })
         .await
+    }
+
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault> {
+        check_limit(limit, MAX_PAGE)?;
+        call.run(async { Ok(self.store.readers(chat, o, limit).await?) })
+            .await
     }
 }
