@@ -17,7 +17,7 @@ use contracts::{
     },
     pipeline::{self, SendResult, Waiter},
 };
-use eventlog::{EventLog, Record, Tail, submit::Submitter};
+use eventlog::{EventLog, Record, submit::Submitter};
 use kit::{BoxError, Call, CancellationToken, Fault};
 
 use crate::store::Store;
@@ -34,7 +34,7 @@ pub(crate) struct Reader {
 }
 
 /// Answers the sends of this process from the forward topic. The process is ready while `tailing` says so,
-/// so no answer can be missed; when the tail loses continuity the waiters run into their deadline.
+/// so no answer can be missed; when the tail loses its place, those who wait are told that their outcome is unknown.
 pub(crate) async fn answer_sends(
     log: Arc<dyn EventLog>,
     topics: Arc<Topics>,
@@ -42,35 +42,23 @@ pub(crate) async fn answer_sends(
     tailing: Arc<AtomicBool>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
-    let mut tail = log.tail(&topics.forward_message).await?;
+    let tail = log.tail(&topics.forward_message).await?;
     tailing.store(true, Ordering::Release);
-    let result = answer(tail.as_mut(), &submitter, &token).await;
-    tailing.store(false, Ordering::Release);
-    result
-}
-
-async fn answer(
-    tail: &mut dyn Tail,
-    submitter: &Submitter<Waiter, SendResult>,
-    token: &CancellationToken,
-) -> Result<(), BoxError> {
-    loop {
-        let records = tokio::select! {
-            records = tail.next(500) => records?,
-            () = token.cancelled() => return Ok(()),
-        };
+    let followed = eventlog::follow(tail, &token, |records| {
         if submitter.waiting() == 0 {
-            continue;
+            return;
         }
         for record in records {
-            if let Some((waiter, result)) = Head::parse(&record.value)
-                .ok()
-                .and_then(|head| pipeline::answer(&head))
-            {
+            let head = Head::parse(&record.value).ok();
+            if let Some((waiter, result)) = head.as_ref().and_then(pipeline::answer) {
                 submitter.answer(&waiter, result);
             }
         }
-    }
+    });
+    let followed = followed.await;
+    tailing.store(false, Ordering::Release);
+    submitter.give_up();
+    Ok(followed?)
 }
 
 fn found<T>(value: Option<T>) -> Result<T, Fault> {
