@@ -6,8 +6,8 @@
 mod harness;
 mod keys;
 mod peers;
-mod people;
 mod quoting;
+mod readers;
 mod remote;
 mod stage;
 mod streams;
