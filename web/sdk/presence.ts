@@ -42,9 +42,10 @@ export class PresenceSender {
 
   /** A tab has these people on screen. */
   watch(tab: string, users: readonly Id[]): void {
+    const before = new Set(this.#lists.get(tab));
     if (users.length === 0) this.#lists.delete(tab);
     else this.#lists.set(tab, users);
-    const known = users.flatMap((user) => this.#known.get(user) ?? []);
+    const known = users.filter((user) => !before.has(user)).flatMap((user) => this.#known.get(user) ?? []);
     if (known.length > 0) this.#host.retell(known);
     this.#tellList();
   }

@@ -137,7 +137,7 @@ scenarios! {
 /// soon, without the wait for a lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_stops_gives_its_people_time_to_come_back() {
-    let lease = Duration::from_secs(60);
+    let lease = Duration::from_mins(1);
     let mut world = World::with(Engine::Split, |config| {
         config.ws_gateway.presence.lease = lease;
         config.ws_gateway.presence.grace = Duration::from_secs(3);

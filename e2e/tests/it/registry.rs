@@ -60,7 +60,7 @@ scenarios_on_servers! {
         let url = redis.url();
         let world = World::with(engine, |config| {
             quick(config);
-            config.cache = url.clone();
+            config.cache.clone_from(&url);
         })
         .await;
         let (ann, bob, chat) = pair(&world).await;
@@ -122,7 +122,7 @@ scenarios_on_servers! {
     }
 }
 
-/// row:D07, row:D10, fault:F28: a process that was killed tells nobody; when its leases are over and the next look was taken, its
+/// row:D07, row:D10: a process that was killed tells nobody; when its leases are over and the next look was taken, its
 /// people are offline, and nothing of them is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_at_a_killed_process_is_offline_when_the_lease_is_over() {

@@ -57,6 +57,8 @@ pub(crate) struct Presence {
     has_work: Notify,
     /// Connections with people of whom `message` was not asked.
     unasked: Mutex<HashMap<u64, Arc<Link>>>,
+    /// Connections whose question `message` has before it.
+    asking: Mutex<HashMap<u64, Arc<Link>>>,
     has_unasked: Notify,
 }
 
@@ -89,6 +91,7 @@ impl Presence {
             agenda: Mutex::default(),
             has_work: Notify::new(),
             unasked: Mutex::default(),
+            asking: Mutex::default(),
             has_unasked: Notify::new(),
         }
     }
@@ -111,9 +114,9 @@ impl Presence {
         }
     }
 
-    /// A person has left a chat in which somebody here is.
+    /// A person has left a chat in which somebody here is. An answer that is under way may not know of it.
     pub(crate) fn left(&self, user: UserId) {
-        let mut links = Vec::new();
+        let mut links: Vec<_> = self.asking.lock().values().cloned().collect();
         self.watchers.each(&user, |link| links.push(link.clone()));
         for link in links {
             self.doubt(&link);
@@ -161,8 +164,15 @@ impl Presence {
         }
     }
 
-    /// Learns whom a connection may watch; without an answer it is asked again.
     async fn ask_for(&self, link: Arc<Link>) -> Result<(), Fault> {
+        self.asking.lock().insert(link.id(), link.clone());
+        let learned = self.learn(&link).await;
+        self.asking.lock().remove(&link.id());
+        learned
+    }
+
+    /// Learns whom a connection may watch; without an answer it is asked again.
+    async fn learn(&self, link: &Arc<Link>) -> Result<(), Fault> {
         let question = link.watchlist.lock().as_ref().map(|list| list.question());
         let Some(question) = question.filter(|question| !question.people.is_empty()) else {
             return Ok(());
@@ -172,13 +182,13 @@ impl Presence {
             .message
             .peers(&call, link.user, question.people.clone());
         let peers = call.run(peers).await;
-        let peers = peers.inspect_err(|_| self.ask_about(&link))?;
+        let peers = peers.inspect_err(|_| self.ask_about(link))?;
         // A connection that has ended meanwhile has no list any more.
         if let Some(list) = link.watchlist.lock().as_mut() {
             let watched = list.decide(&question, &peers);
             let mut agenda = self.agenda.lock();
             for user in watched {
-                if self.watchers.watch(user, &link) {
+                if self.watchers.watch(user, link) {
                     self.following.change(channel(user));
                     agenda.due.insert(user);
                 }

@@ -32,6 +32,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest that a stop waits for the cache.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// The time by the runtime, which a test can hold.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 /// The group of a person's connections.
 pub(crate) fn group(user: UserId) -> String {
     format!("ws-gateway:sessions:{user}")
@@ -81,7 +86,7 @@ impl Registry {
 
     /// A connection has ended.
     pub(crate) fn leave(&self, id: u64) {
-        self.books.lock().leave(id, Instant::now());
+        self.books.lock().leave(id, now());
         self.has_work.notify_one();
     }
 
@@ -90,11 +95,14 @@ impl Registry {
         self.books.lock().lose();
         let mut is_away = false;
         loop {
-            tokio::select! {
-                () = self.work_to_do(is_away) => {}
-                () = stop.cancelled() => break,
-            }
-            is_away = self.work().await.is_err();
+            let turn = async {
+                self.work_to_do(is_away).await;
+                self.work().await
+            };
+            let Some(done) = stop.run_until_cancelled(turn).await else {
+                break;
+            };
+            is_away = done.is_err();
             if is_away {
                 metrics::cache_failed("register");
                 self.books.lock().lose();
@@ -109,16 +117,16 @@ impl Registry {
         if is_away {
             return tokio::time::sleep(RETRY).await;
         }
-        let next = self.books.lock().next(Instant::now());
+        let next = self.books.lock().next(now());
         tokio::select! {
-            () = tokio::time::sleep_until(next) => {}
+            () = tokio::time::sleep_until(next.into()) => {}
             () = self.has_work.notified() => {}
         }
     }
 
     async fn work(&self) -> Result<(), Error> {
         loop {
-            let jobs = self.books.lock().take(Instant::now(), BATCH);
+            let jobs = self.books.lock().take(now(), BATCH);
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -136,7 +144,7 @@ impl Registry {
                     return Ok(());
                 };
                 self.register(id, user, registered, self.lease).await?;
-                self.books.lock().registered(id, Instant::now());
+                self.books.lock().registered(id, now());
                 if is_news {
                     self.tell(user).await
                 } else {

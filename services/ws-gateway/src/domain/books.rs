@@ -6,12 +6,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use contracts::{SessionId, UserId};
 use realtime::Activity;
-use tokio::time::Instant;
 
 use super::Registered;
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     client::Client,
+    streams::pause,
     world::{World, user},
 };
 
@@ -193,6 +194,22 @@ async fn strangers_and_former_members_see_nothing() {
     let mut bob = world.hello(user(2)).await;
     bob.watch(&[user(1), user(3)]).await;
     assert_eq!(bob.heard_of(&world, user(2)).await, [Value::Null; 0]);
+}
+
+/// threat:T41: an answer that was given before somebody left, and comes after it, shows nobody to anybody.
+#[tokio::test]
+async fn a_removal_overtakes_an_answer_that_is_under_way() {
+    let world = World::with(config()).await;
+    let chat = world.streams.create(&[user(1), user(2)]);
+    let (mut ann, _bob) = (world.hello(user(1)).await, world.hello(user(2)).await);
+    let (pause, paused) = pause();
+    *world.streams.after_peers.lock() = Some(pause);
+    ann.watch(&[user(2)]).await;
+    paused.reached.await.unwrap();
+    world.streams.set_member(chat, user(2), false).await;
+    ann.next_of("chat.hint").await;
+    paused.go_on.send(()).unwrap();
+    assert_eq!(ann.heard_of(&world, user(1)).await, [Value::Null; 0]);
 }
 
 /// row:D10: a list takes the place of the former one, and costs a question only when somebody new is on it.

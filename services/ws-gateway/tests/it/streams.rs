@@ -80,6 +80,8 @@ pub(crate) struct Streams {
     pub(crate) before_events: Mutex<Option<Pause>>,
     /// Sends are stored one permit each.
     pub(crate) may_store: Semaphore,
+    /// After `peers` has looked.
+    pub(crate) after_peers: Mutex<Option<Pause>>,
     /// How often it was asked who knows whom.
     pub(crate) peer_reads: AtomicUsize,
 }
@@ -93,6 +95,7 @@ impl Streams {
             after_attach: Mutex::default(),
             before_events: Mutex::default(),
             may_store: Semaphore::new(Semaphore::MAX_PERMITS),
+            after_peers: Mutex::default(),
             peer_reads: AtomicUsize::new(0),
         })
     }
@@ -414,12 +417,17 @@ impl MessageApi for Streams {
         people: Vec<UserId>,
     ) -> Result<Vec<UserId>, Fault> {
         self.peer_reads.fetch_add(1, SeqCst);
-        let chats = self.by_chat.lock();
         let is_peer = |other: &UserId| {
+            let chats = self.by_chat.lock();
             let mut chats = chats.values();
             chats.any(|stream| stream.has(reader) && stream.has(*other))
         };
-        Ok(people.into_iter().filter(is_peer).collect())
+        let peers = people.into_iter().filter(is_peer).collect();
+        let pause = self.after_peers.lock().take();
+        if let Some(pause) = pause {
+            pause.pass().await;
+        }
+        Ok(peers)
     }
 
     async fn thread_messages(
