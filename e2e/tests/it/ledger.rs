@@ -118,9 +118,11 @@ fn read(file: &Source) -> (Vec<(Test, Vec<String>)>, usize) {
     (named, all)
 }
 
-/// The tests of the page and its SDK: `// row:C16` above a `test(` or a `step(`.
+/// The tests in JavaScript, of the page, its SDK and the clients that are not ours: `// row:C16` above a `test(` or a `step(`.
 fn read_web(file: &Source) -> Vec<(Test, Vec<String>)> {
-    let is_outside = file.path.starts_with("web/e2e/");
+    let is_outside = ["web/e2e/", "e2e/foreign/"]
+        .iter()
+        .any(|folder| file.path.starts_with(folder));
     let lines: Vec<_> = file.text.lines().map(str::trim).collect();
     let named = lines.windows(2).filter_map(|pair| {
         let found: Vec<_> = ids(pair[0].strip_prefix("//")?).collect();

@@ -151,6 +151,7 @@ impl Chats {
                     owner: binding.owner,
                     mode: binding.mode,
                     o,
+                    request: None,
                 })
                 .collect();
             (message, feeds)
@@ -396,6 +397,10 @@ impl MessageApi for Chats {
     }
 
     async fn marks(&self, _: &Call, _: UserId, _: ChatId) -> Result<Vec<Marks>, Fault> {
+        Err(Fault::not_found("route"))
+    }
+
+    async fn peers(&self, _: &Call, _: UserId, _: Vec<UserId>) -> Result<Vec<UserId>, Fault> {
         Err(Fault::not_found("route"))
     }
 

@@ -5,7 +5,7 @@
 
 mod harness;
 mod keys;
-mod people;
+mod peers;
 mod quoting;
 mod readers;
 mod remote;

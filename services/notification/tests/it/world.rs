@@ -183,6 +183,7 @@ pub(crate) fn new(chat: ChatId, author: UserId) -> Send {
         reply_to: None,
         from_run: None,
         ai: None,
+        request: None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -77,6 +80,10 @@ pub(crate) struct Streams {
     pub(crate) before_events: Mutex<Option<Pause>>,
     /// Sends are stored one permit each.
     pub(crate) may_store: Semaphore,
+    /// After `peers` has looked.
+    pub(crate) after_peers: Mutex<Option<Pause>>,
+    /// How often it was asked who knows whom.
+    pub(crate) peer_reads: AtomicUsize,
 }
 
 impl Streams {
@@ -88,6 +95,8 @@ impl Streams {
             after_attach: Mutex::default(),
             before_events: Mutex::default(),
             may_store: Semaphore::new(Semaphore::MAX_PERMITS),
+            after_peers: Mutex::default(),
+            peer_reads: AtomicUsize::new(0),
         })
     }
 
@@ -282,6 +291,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn has(&self, user: UserId) -> bool {
+        matches!(self.members.get(&user), Some((_, None)))
+    }
+
     fn head(&self, until: Option<i64>) -> Position {
         Position {
             e: self.epoch.clone(),
@@ -395,6 +408,26 @@ impl MessageApi for Streams {
 
     async fn marks(&self, _: &Call, _: UserId, _: ChatId) -> Result<Vec<Marks>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn peers(
+        &self,
+        _: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        self.peer_reads.fetch_add(1, SeqCst);
+        let is_peer = |other: &UserId| {
+            let chats = self.by_chat.lock();
+            let mut chats = chats.values();
+            chats.any(|stream| stream.has(reader) && stream.has(*other))
+        };
+        let peers = people.into_iter().filter(is_peer).collect();
+        let pause = self.after_peers.lock().take();
+        if let Some(pause) = pause {
+            pause.pass().await;
+        }
+        Ok(peers)
     }
 
     async fn thread_messages(
