@@ -64,6 +64,7 @@ mod foreign;
 mod grpc;
 mod ledger;
 mod measures;
+mod notification;
 mod operation;
 mod outages;
 mod presence;

@@ -11,9 +11,8 @@ use contracts::{
     events::{Send, Topics},
     frames::{self, Head},
     message::{
-        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page, Readers,
-        Stored,
-        Summary,
+        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page,
+        Readers, Stored, Summary,
     },
     pipeline::{self, SendResult, Waiter},
 };
