@@ -20,6 +20,8 @@ use crate::{ChatId, Key, MessageId, RunId, ThreadId, UserId};
 pub const MAX_TEXT: usize = 16 * 1024;
 /// The largest page of messages or events.
 pub const MAX_PAGE: usize = 200;
+/// The most people of one [`MessageApi::peers`].
+pub const MAX_PEERS: usize = 200;
 /// The most bytes of the frames of one page of events. In a frame one byte of a text can take six.
 pub const MAX_EVENTS: usize = 2 * 1024 * 1024;
 
@@ -244,6 +246,15 @@ pub trait MessageApi: Send + Sync + 'static {
 
     /// The marks of all present members, for a reader who is one.
     async fn marks(&self, call: &Call, reader: UserId, chat: ChatId) -> Result<Vec<Marks>, Fault>;
+
+    /// Those of `people`, at most [`MAX_PEERS`], who share a private chat or a group with the reader now, in no order. A
+    /// room does not count: whoever wants to know about somebody could join it.
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault>;
 
     /// For the AI of a binding: the stored messages after `after` that every present member may read
     /// (so nothing that the AI says can be news to a reader), oldest first, at most `limit` newest ones.

@@ -15,6 +15,7 @@ pub mod checker;
 mod person;
 mod provider;
 mod proxy;
+mod redis;
 mod socket;
 mod world;
 
@@ -23,6 +24,7 @@ use std::{net::SocketAddr, ops::Add as _, time::Duration};
 pub use person::{Answer, Person, client};
 pub use provider::{Asked, Provider};
 pub use proxy::{Line, Proxy};
+pub use redis::{Redis, ask};
 pub use socket::{Socket, message_of};
 pub use world::{Child, Engine, SECRET, World};
 

@@ -453,7 +453,7 @@ impl Child {
 
 /// Ports that nobody else of these tests has, for those who have to be found where they were, or before they are there. The
 /// system gives none of them to connections.
-fn free_ports(count: usize) -> Vec<SocketAddr> {
+pub(crate) fn free_ports(count: usize) -> Vec<SocketAddr> {
     static TURN: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 30_000;
     const COUNT: u16 = 2_700;

@@ -15,7 +15,22 @@ import {
   screenshot,
   until,
 } from './browser.mjs';
-import { at, bind, count, message, openChat, post, recordAdvice, register, say, shown, write } from './people.mjs';
+import {
+  at,
+  bind,
+  count,
+  hide,
+  message,
+  openChat,
+  post,
+  present,
+  recordAdvice,
+  register,
+  say,
+  show,
+  shown,
+  write,
+} from './people.mjs';
 
 const run = Date.now().toString(36);
 const PASSWORD = `correct horse ${run}`;
@@ -50,6 +65,26 @@ await job.step('a person is found by their exact name, and the chat appears at t
   await at(ann.page, 'user-search-result').click();
   await at(ann.page, 'conversation').waitFor();
   chat = await at(ann.page, 'conversation').getAttribute('data-chat');
+  await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+});
+
+// row:D10
+await job.step('who shares a chat is seen: online, away, offline with the page, and online again', async () => {
+  await present(ann.page, chat, 'active', 'online');
+  await accessible(ann.page, 'a chat with somebody who is online');
+  await hide(bob.page);
+  await present(ann.page, chat, 'idle', 'away');
+  await accessible(ann.page, 'a chat with somebody who is away');
+  await show(bob.page);
+  await present(ann.page, chat, 'active', 'online');
+  await bob.page.reload();
+  await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+  await present(ann.page, chat, 'active', 'online');
+  await bob.page.close();
+  await present(ann.page, chat, 'offline', 'offline');
+  bob.page = await openPage(bob.context, bob.name);
+  await bob.page.goto(BASE_URL);
+  await present(ann.page, chat, 'active', 'online');
   await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
 });
 
@@ -338,6 +373,7 @@ await job.step('Russian and English, light and dark', async () => {
   await page.getByRole('heading', { name: 'Настройки' }).waitFor();
   await openChat(page, bob.name);
   await shown(page, `history ${HISTORY}`);
+  await present(page, chat, 'active', 'в сети');
   await accessible(page, 'the dark chat');
   await screenshot(page, '07-chat-dark-ru');
   await at(page, 'open-settings').click();

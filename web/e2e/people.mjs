@@ -31,6 +31,27 @@ export async function say(from, to, text) {
 
 export const openChat = (page, title) => page.locator(`[data-testid=chat-item][data-title="${title}"]`).click();
 
+/** Waits until the other one of a chat is shown as present in this way: by the dots of the list and of the header, and in a word. */
+export async function present(page, chat, state, word) {
+  await page.locator(`[data-testid=conversation] [data-testid=presence][data-state=${state}]`).waitFor();
+  const list = page.locator(`[data-testid=chat-item][data-chat="${chat}"]`);
+  await list.locator(`[data-testid=presence][data-state=${state}]`).waitFor();
+  await at(page, 'presence-word').getByText(word, { exact: true }).waitFor();
+  if (state !== 'offline') await list.getByText(word, { exact: true }).waitFor({ state: 'attached' });
+}
+
+/** What a browser does when another tab takes the place of this one, and back. */
+export const hide = (page) =>
+  page.evaluate(() => {
+    Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+export const show = (page) =>
+  page.evaluate(() => {
+    delete document.hidden;
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+
 /** Chooses what the person's own AI does in the open chat, and waits until it works. */
 export async function bind(page, mode) {
   await at(page, 'assistant-open').click();

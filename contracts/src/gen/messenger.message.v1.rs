@@ -326,6 +326,20 @@ pub struct GetMarksResponse {
     pub marks: ::prost::alloc::vec::Vec<Marks>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPeersRequest {
+    #[prost(string, tag = "1")]
+    pub reader_id: ::prost::alloc::string::String,
+    /// At most 200.
+    #[prost(string, repeated, tag = "2")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPeersResponse {
+    /// In no order.
+    #[prost(string, repeated, tag = "1")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetThreadMessagesRequest {
     #[prost(string, tag = "1")]
     pub thread_id: ::prost::alloc::string::String,
@@ -729,6 +743,33 @@ pub mod message_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Which of some people share a private chat or a group with the reader now. Rooms do not count: anybody may join them.
+        pub async fn get_peers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/messenger.message.v1.MessageService/GetPeers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("messenger.message.v1.MessageService", "GetPeers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// For the AI of a binding: the messages after a position that every present member may read, oldest first, at most
         /// the newest of them. NOT_FOUND when the binding is gone.
         pub async fn get_thread_messages(
@@ -837,6 +878,14 @@ pub mod message_service_server {
             request: tonic::Request<super::GetMarksRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetMarksResponse>,
+            tonic::Status,
+        >;
+        /// Which of some people share a private chat or a group with the reader now. Rooms do not count: anybody may join them.
+        async fn get_peers(
+            &self,
+            request: tonic::Request<super::GetPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeersResponse>,
             tonic::Status,
         >;
         /// For the AI of a binding: the messages after a position that every present member may read, oldest first, at most
@@ -1365,6 +1414,51 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMarksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/messenger.message.v1.MessageService/GetPeers" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPeersSvc<T: MessageService>(pub Arc<T>);
+                    impl<
+                        T: MessageService,
+                    > tonic::server::UnaryService<super::GetPeersRequest>
+                    for GetPeersSvc<T> {
+                        type Response = super::GetPeersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPeersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MessageService>::get_peers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPeersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -161,6 +161,20 @@ impl MessageApi for Connected {
         found.marks.into_iter().map(TryInto::try_into).collect()
     }
 
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        let message = proto::GetPeersRequest {
+            reader_id: reader.to_string(),
+            user_ids: people.iter().map(UserId::to_string).collect(),
+        };
+        let found = rpc::read!(self.0, call, get_peers, message).await?;
+        found.user_ids.iter().map(|text| id(text)).collect()
+    }
+
     async fn thread_messages(
         &self,
         call: &Call,

@@ -230,6 +230,23 @@ impl MessageService for Served {
         .await
     }
 
+    async fn get_peers(
+        &self,
+        request: Request<proto::GetPeersRequest>,
+    ) -> Answer<proto::GetPeersResponse> {
+        answer(request, |call, message| async move {
+            let reader = asked("reader_id", &message.reader_id)?;
+            let people = message.user_ids.iter();
+            let people = people.map(|text| asked("user_ids", text));
+            let people = people.collect::<Result<_, _>>()?;
+            let peers = self.api.peers(&call, reader, people).await?;
+            Ok(proto::GetPeersResponse {
+                user_ids: peers.iter().map(UserId::to_string).collect(),
+            })
+        })
+        .await
+    }
+
     async fn get_thread_messages(
         &self,
         request: Request<proto::GetThreadMessagesRequest>,

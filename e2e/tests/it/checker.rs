@@ -114,8 +114,8 @@ pub(crate) async fn started(
 async fn kill_while_talking(engine: Engine, people: usize, each: usize, kills: usize) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
     let addresses = Child::prepare(engine, folder.path(), |config| {
-        config.ws_gateway.commands_per_10s = 1_000_000;
-        config.ws_gateway.command_burst = 1_000_000;
+        config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+        config.ws_gateway.sockets.command_burst = 1_000_000;
     })
     .await;
     let mut child = started(folder.path(), addresses, None).await;
@@ -223,8 +223,8 @@ async fn decide(person: Person, chat: String) {
 async fn abort_at(engine: Engine, point: &str, nth: usize) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
     let addresses = Child::prepare(engine, folder.path(), |config| {
-        config.ws_gateway.commands_per_10s = 1_000_000;
-        config.ws_gateway.command_burst = 1_000_000;
+        config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+        config.ws_gateway.sockets.command_burst = 1_000_000;
     })
     .await;
     let child = started(folder.path(), addresses, None).await;

@@ -30,6 +30,18 @@ macro_rules! scenarios_of_a_child {
     )*};
 }
 
+/// The same for what is seen only where there are servers.
+macro_rules! scenarios_on_servers {
+    ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
+        $(#[$doc])*
+        async fn $name($engine: e2e::Engine) $body
+
+        mod $name {
+            crate::on_engines! { super::$name: servers Servers, split Split }
+        }
+    )*};
+}
+
 macro_rules! on_engines {
     ($scenario:path: $($name:ident $engine:ident),*) => {$(
         #[tokio::test(flavor = "multi_thread")]
@@ -52,8 +64,10 @@ mod ledger;
 mod measures;
 mod operation;
 mod outages;
+mod presence;
 mod processes;
 mod provider;
+mod registry;
 mod secrecy;
 mod sockets;
 mod stops;

@@ -81,8 +81,8 @@ const PERSIST: &str = "chat.message.persist";
 async fn the_servers_behind_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (child, _) = on_servers(folder.path(), |config| {
-        config.ws_gateway.commands_per_10s = 1_000_000;
-        config.ws_gateway.command_burst = 1_000_000;
+        config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+        config.ws_gateway.sockets.command_burst = 1_000_000;
     })
     .await;
     let (ann, bob) = (

@@ -22,8 +22,8 @@ scenarios_of_a_child! {
     async fn a_stop_signal_under_load_loses_nothing(engine) {
         let folder = tempfile::tempdir().unwrap();
         let addresses = Child::prepare(engine, folder.path(), |config| {
-            config.ws_gateway.commands_per_10s = 1_000_000;
-            config.ws_gateway.command_burst = 1_000_000;
+            config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+            config.ws_gateway.sockets.command_burst = 1_000_000;
         }).await;
         let mut child = started(folder.path(), addresses, None).await;
         let cast = Cast::gather(addresses.0, 8).await;

@@ -51,8 +51,8 @@ scenarios_of_a_child! {
     async fn stalled_sockets_harm_nobody(engine) {
         let folder = tempfile::tempdir().unwrap();
         let addresses = Child::prepare(engine, folder.path(), |config| {
-            config.ws_gateway.commands_per_10s = 1_000_000;
-            config.ws_gateway.connections_per_person = 200;
+            config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+            config.ws_gateway.sockets.connections_per_person = 200;
         })
         .await;
         let mut child = started(folder.path(), addresses, None).await;

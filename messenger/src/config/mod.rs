@@ -170,7 +170,7 @@ impl Config {
         // The page of the public address may open sockets, whatever `Host` a proxy in between sends.
         let origin = origin_of(&self.auth.public_url);
         for origins in [
-            &mut self.ws_gateway.origins,
+            &mut self.ws_gateway.sockets.origins,
             &mut self.ws_ai_advice.sockets.origins,
             &mut self.ws_autoreply.sockets.origins,
         ] {

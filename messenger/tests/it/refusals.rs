@@ -105,9 +105,14 @@ fn a_setting_out_of_bounds_names_itself() {
         ("MESSENGER_AUTH__PUBLIC_URL", "http://a b", "public_url"),
         ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "65", "persist_workers"),
         (
-            "MESSENGER_WS_GATEWAY__QUEUE_BYTES",
+            "MESSENGER_WS_GATEWAY__SOCKETS__QUEUE_BYTES",
             "1",
-            "ws-gateway.queue_bytes",
+            "ws-gateway.sockets.queue_bytes",
+        ),
+        (
+            "MESSENGER_WS_GATEWAY__PRESENCE__GRACE",
+            "31s",
+            "ws-gateway.presence.grace",
         ),
         (
             "MESSENGER_WS_AI_ADVICE__SOCKETS__COMMAND_BURST",

@@ -98,14 +98,19 @@ impl Hub {
         &self.config
     }
 
+    /// How this hub is called among those of all processes, before and after it.
+    pub fn name(&self) -> String {
+        self.instance.as_simple().to_string()
+    }
+
+    /// The [`Socket::name`] of the connection with the [`Socket::id`] `socket`.
+    pub fn name_of(&self, socket: u64) -> String {
+        format!("{}-{socket}", self.instance.as_simple())
+    }
+
     /// Wall-clock time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-
-    /// This hub among those of all processes.
-    pub(crate) fn instance(&self) -> Uuid {
-        self.instance
     }
 
     /// Open connections.

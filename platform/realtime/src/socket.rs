@@ -96,7 +96,7 @@ impl Socket {
 
     /// How the client and the logs call this connection; unique among all processes.
     pub fn name(&self) -> String {
-        format!("{}-{}", self.hub.instance().as_simple(), self.id)
+        self.hub.name_of(self.id)
     }
 
     /// The hub it belongs to.
@@ -122,6 +122,11 @@ impl Socket {
     /// Whether frames are still taken.
     pub fn is_open(&self) -> bool {
         !self.queue.lock().is_closed()
+    }
+
+    /// Whether the client has been written everything. What can be merged waits for it, so that it does not pile up.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.lock().is_empty()
     }
 
     /// Sends what may not be dropped: answers, and what the protocol itself says. A connection without

@@ -398,6 +398,10 @@ impl MessageApi for Chats {
     async fn marks(&self, _: &Call, _: UserId, _: ChatId) -> Result<Vec<Marks>, Fault> {
         Err(Fault::not_found("route"))
     }
+
+    async fn peers(&self, _: &Call, _: UserId, _: Vec<UserId>) -> Result<Vec<UserId>, Fault> {
+        Err(Fault::not_found("route"))
+    }
 }
 
 /// The name of a person, as the provider is told.

@@ -11,7 +11,8 @@ use contracts::{
     events::{Send, Topics},
     frames::{self, Head},
     message::{
-        Attachment, Events, History, MAX_PAGE, Marks, Message, MessageApi, Page, Stored, Summary,
+        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page, Stored,
+        Summary,
     },
     pipeline::{self, SendResult, Waiter},
 };
@@ -199,6 +200,21 @@ impl MessageApi for Reader {
 
     async fn marks(&self, call: &Call, reader: UserId, chat: ChatId) -> Result<Vec<Marks>, Fault> {
         call.run(async { found(self.store.marks(reader, chat).await?) })
+            .await
+    }
+
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        if people.len() > MAX_PEERS {
+            return Err(Fault::invalid(format!(
+                "at most {MAX_PEERS} people are looked up at once"
+            )));
+        }
+        call.run(async { Ok(self.store.peers(reader, people).await?) })
             .await
     }
 

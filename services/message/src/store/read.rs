@@ -276,6 +276,30 @@ impl Store {
             .then_some(marks))
     }
 
+    /// Those of `people` who are in a chat with the reader that is no room.
+    pub(crate) async fn peers(
+        &self,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Error> {
+        let people = people.into_iter().map(|person| args![person.0]).collect();
+        let mut tx = self.db.read_tx().await?;
+        let rows = tx
+            .fetch_list(
+                "SELECT DISTINCT n.user_id FROM member n JOIN member m ON m.chat_id = n.chat_id
+                 JOIN stream s ON s.chat_id = n.chat_id
+                 WHERE m.user_id = $1 AND m.until_o IS NULL AND n.until_o IS NULL AND s.kind <> $2
+                 AND n.user_id IN ({list})",
+                args![reader.0, word(&Kind::Room)],
+                1,
+                people,
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok(UserId(row.get("user_id")?)))
+            .collect()
+    }
+
     /// Whose thread it is and where; `None` when the binding is gone.
     pub(crate) async fn thread(&self, thread: ThreadId) -> Result<Option<(ChatId, UserId)>, Error> {
         let row = self

@@ -5,6 +5,7 @@
 
 mod harness;
 mod keys;
+mod peers;
 mod quoting;
 mod remote;
 mod stage;

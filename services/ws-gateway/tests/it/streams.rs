@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -77,6 +80,8 @@ pub(crate) struct Streams {
     pub(crate) before_events: Mutex<Option<Pause>>,
     /// Sends are stored one permit each.
     pub(crate) may_store: Semaphore,
+    /// How often it was asked who knows whom.
+    pub(crate) peer_reads: AtomicUsize,
 }
 
 impl Streams {
@@ -88,6 +93,7 @@ impl Streams {
             after_attach: Mutex::default(),
             before_events: Mutex::default(),
             may_store: Semaphore::new(Semaphore::MAX_PERMITS),
+            peer_reads: AtomicUsize::new(0),
         })
     }
 
@@ -282,6 +288,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn has(&self, user: UserId) -> bool {
+        matches!(self.members.get(&user), Some((_, None)))
+    }
+
     fn head(&self, until: Option<i64>) -> Position {
         Position {
             e: self.epoch.clone(),
@@ -395,6 +405,21 @@ impl MessageApi for Streams {
 
     async fn marks(&self, _: &Call, _: UserId, _: ChatId) -> Result<Vec<Marks>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn peers(
+        &self,
+        _: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        self.peer_reads.fetch_add(1, SeqCst);
+        let chats = self.by_chat.lock();
+        let is_peer = |other: &UserId| {
+            let mut chats = chats.values();
+            chats.any(|stream| stream.has(reader) && stream.has(*other))
+        };
+        Ok(people.into_iter().filter(is_peer).collect())
     }
 
     async fn thread_messages(
