@@ -167,6 +167,15 @@ pub struct Marks {
     pub read: i64,
 }
 
+/// Who may read an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readers {
+    /// How many they are.
+    pub count: u64,
+    /// The first of them, by rising id.
+    pub first: Vec<UserId>,
+}
+
 /// One chat as its member finds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Summary {
@@ -266,6 +275,16 @@ pub trait MessageApi: Send + Sync + 'static {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Message>, Fault>;
+
+    /// Who may read the event `o` of a chat: the members whose interval covers it, of whom the first `limit` are named, 1 to
+    /// [`MAX_PAGE`]. Nobody for a chat that does not exist. No reader asks: whoever does answers for what a person is shown.
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault>;
 }
 
 /// How callers hold it.

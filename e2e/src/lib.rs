@@ -1,7 +1,8 @@
 //! People and worlds for the scenarios in `tests/it`: everything from outside, as a client sees it.
 //!
-//! [`World`] is a running messenger on one of the [`Engine`]s, in this process or as a child that can be
-//! killed; [`Person`] speaks HTTP and opens [`Socket`]s. Start reading at `tests/it/main.rs`.
+//! [`World`] is a running messenger on one of the [`Engine`]s in this process, [`Cluster`] one of processes that can be
+//! killed; [`Person`] speaks HTTP and opens [`Socket`]s, a [`Cast`] of them talks through crashes. Start reading at
+//! `tests/it/main.rs`.
 
 #![expect(missing_docs, reason = "a test library; the names say it")]
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
@@ -11,22 +12,34 @@
     reason = "a scenario that cannot go on fails"
 )]
 
+mod assistant;
+mod cast;
 pub mod checker;
+mod cluster;
+mod own_servers;
 mod person;
 mod provider;
 mod proxy;
 mod redis;
+mod settings;
 mod socket;
+mod split;
+mod talker;
 mod world;
 
 use std::{net::SocketAddr, ops::Add as _, time::Duration};
 
+pub use assistant::Assistant;
+pub use cast::{Cast, Mark};
+pub use cluster::{At, Cluster};
+pub use own_servers::{OwnServers, Server};
 pub use person::{Answer, Person, client};
 pub use provider::{Asked, Provider};
 pub use proxy::{Line, Proxy};
 pub use redis::{Redis, ask};
+pub use settings::{Engine, SECRET, Servers};
 pub use socket::{Socket, message_of};
-pub use world::{Child, Engine, SECRET, World};
+pub use world::World;
 
 /// The longest anything may take that should happen at once.
 pub const SOON: Duration = Duration::from_secs(15);

@@ -14,7 +14,7 @@ pub struct Redis {
 
 impl Redis {
     pub async fn start() -> Self {
-        let address = crate::world::free_ports(1)[0];
+        let address = crate::settings::free_ports(1)[0];
         let folder = tempfile::tempdir().unwrap();
         let process = spawn(address, &folder);
         let server = Self {

@@ -264,6 +264,22 @@ impl MessageService for Served {
         })
         .await
     }
+
+    async fn get_readers(
+        &self,
+        request: Request<proto::GetReadersRequest>,
+    ) -> Answer<proto::GetReadersResponse> {
+        answer(request, |call, message| async move {
+            let chat = asked("chat_id", &message.chat_id)?;
+            let limit = narrow(message.limit);
+            let readers = self.api.readers(&call, chat, message.o, limit).await?;
+            Ok(proto::GetReadersResponse {
+                count: readers.count,
+                user_ids: readers.first.iter().map(UserId::to_string).collect(),
+            })
+        })
+        .await
+    }
 }
 
 /// A limit that is too large stays so.

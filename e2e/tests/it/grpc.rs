@@ -9,10 +9,8 @@ use contracts::r#gen::{
     },
     user::{GetUserByIdRequest, RegisterUserRequest, user_service_client::UserServiceClient},
 };
-use e2e::{Child, Engine, Person, SECRET, World, key, message_of};
+use e2e::{Cluster, Engine, Person, SECRET, World, key, message_of};
 use tonic::{Code, Request, Status, transport::Channel};
-
-use crate::checker::started;
 
 async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
@@ -76,14 +74,10 @@ async fn a_message_over_grpc_reaches_a_socket() {
 /// row:F08: a method that panics is `Internal` and says no more; the next call, the other doors and the process live on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_method_that_panics_is_internal_and_the_process_lives() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rpc = None;
-    let addresses = Child::prepare(Engine::Embedded, folder.path(), |config| {
-        rpc = Some(config.rpc.listen);
-    })
-    .await;
-    let child = started(folder.path(), addresses, Some("rpc.call!2")).await;
-    let mut users = UserServiceClient::new(channel(rpc.unwrap()).await);
+    let mut cluster = Cluster::prepare(Engine::Embedded, |_| {}).await;
+    cluster.set("MESSENGER_RPC__SECRET", SECRET);
+    cluster.run(cluster.all(), Some("rpc.call!2")).await;
+    let mut users = UserServiceClient::new(channel(cluster.config.rpc.listen).await);
     let username = format!("ann-{}", &key()[24..]);
     let made = users
         .register_user(ours(RegisterUserRequest { username }))
@@ -98,11 +92,11 @@ async fn a_method_that_panics_is_internal_and_the_process_lives() {
     assert!(!status.message().contains("fail-point"), "{status}");
     assert_eq!(read().await.unwrap().into_inner(), made);
     assert_eq!(
-        e2e::metric(child.private, "rpc_panics_total", "")
+        e2e::metric(cluster.private(), "rpc_panics_total", "")
             .await
             .to_string(),
         "1"
     );
-    Person::register_at(child.public, "bob").await;
-    assert_eq!(child.stop().await, Some(0));
+    Person::register_at(cluster.public(), "bob").await;
+    cluster.stop(cluster.all()).await;
 }

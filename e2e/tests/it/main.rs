@@ -13,19 +13,20 @@ macro_rules! scenarios {
         async fn $name($engine: e2e::Engine) $body
 
         mod $name {
-            crate::on_engines! { super::$name: embedded Embedded, servers Servers, split Split }
-        }
-    )*};
-}
+            #[tokio::test(flavor = "multi_thread")]
+            async fn embedded() {
+                super::$name(e2e::Engine::Embedded).await;
+            }
 
-/// The same for what a process of its own is started for.
-macro_rules! scenarios_of_a_child {
-    ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
-        $(#[$doc])*
-        async fn $name($engine: e2e::Engine) $body
+            #[tokio::test(flavor = "multi_thread")]
+            async fn servers() {
+                super::$name(e2e::Engine::Servers).await;
+            }
 
-        mod $name {
-            crate::on_engines! { super::$name: embedded Embedded, servers Servers }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn split() {
+                super::$name(e2e::Engine::Split).await;
+            }
         }
     )*};
 }
@@ -55,6 +56,7 @@ use on_engines;
 mod accounts;
 mod agreement;
 mod assistant;
+mod bad_days;
 mod checker;
 mod child;
 mod conversation;

@@ -1,24 +1,10 @@
 //! What metrics and servers say of a process. Each of these has one of its own, in which nobody else counts.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use e2e::{Child, Engine, Person, eventually};
-use messenger::Config;
+use e2e::{Cluster, Engine, Person, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
-
-use crate::checker::started;
-
-/// A process on the servers, and its database.
-async fn on_servers(folder: &Path, change: impl FnOnce(&mut Config)) -> (Child, String) {
-    let mut database = String::new();
-    let addresses = Child::prepare(Engine::Servers, folder, |config| {
-        change(config);
-        config.sql.clone_into(&mut database);
-    })
-    .await;
-    (started(folder, addresses, None).await, database)
-}
 
 /// Counts as they are printed: a count is a whole number.
 async fn count(private: SocketAddr, name: &str, labels: &str) -> u64 {
@@ -26,13 +12,11 @@ async fn count(private: SocketAddr, name: &str, labels: &str) -> u64 {
     value.to_string().parse().unwrap()
 }
 
-scenarios_of_a_child! {
+scenarios! {
     /// row:G16: each request is counted with its route and its status, and its time is measured.
     async fn a_hundred_requests_are_a_hundred(engine) {
-        let folder = tempfile::tempdir().unwrap();
-        let addresses = Child::prepare(engine, folder.path(), |_| {}).await;
-        let child = started(folder.path(), addresses, None).await;
-        let ann = Person::register_at(child.public, "ann").await;
+        let mut cluster = Cluster::start(engine, |_| {}).await;
+        let ann = Person::register_at(cluster.public(), "ann").await;
         for _ in 0..100 {
             ann.get("/api/users/me").await.ok();
         }
@@ -46,10 +30,10 @@ scenarios_of_a_child! {
             ("http_request_seconds_count", me.to_owned(), 100),
             ("http_request_seconds_count", chat.to_owned(), 7),
         ] {
-            assert_eq!(count(child.private, name, &labels).await, wanted, "{name} {labels}");
+            assert_eq!(count(cluster.private(), name, &labels).await, wanted, "{name} {labels}");
         }
-        assert!(e2e::metric(child.private, "http_request_seconds_sum", me).await > 0.0);
-        assert_eq!(child.stop().await, Some(0));
+        assert!(e2e::metric(cluster.private(), "http_request_seconds_sum", me).await > 0.0);
+        cluster.stop(cluster.all()).await;
     }
 }
 
@@ -79,21 +63,20 @@ const PERSIST: &str = "chat.message.persist";
 /// row:G19: what PostgreSQL, Redis and Kafka are asked for is counted and timed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_behind_are_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let (child, _) = on_servers(folder.path(), |config| {
+    let mut cluster = Cluster::start(Engine::Servers, |config| {
         config.ws_gateway.sockets.commands_per_10s = 1_000_000;
         config.ws_gateway.sockets.command_burst = 1_000_000;
     })
     .await;
     let (ann, bob) = (
-        Person::register_at(child.public, "ann").await,
-        Person::register_at(child.public, "bob").await,
+        Person::register_at(cluster.public(), "ann").await,
+        Person::register_at(cluster.public(), "bob").await,
     );
     let chat = ann.chat_with(&bob).await;
     let counts = async || {
         let mut counts = BTreeMap::new();
         for (name, labels) in GROWING {
-            counts.insert((name, labels), count(child.private, name, labels).await);
+            counts.insert((name, labels), count(cluster.private(), name, labels).await);
         }
         counts
     };
@@ -126,23 +109,23 @@ async fn the_servers_behind_are_measured() {
             }
         });
     }
-    let lag = async || count(child.private, "eventlog_lag", PERSIST).await;
+    let lag = async || count(cluster.private(), "eventlog_lag", PERSIST).await;
     eventually("the group is behind", async || lag().await > 0).await;
     talking.shutdown().await;
     eventually("it has caught up", async || lag().await == 0).await;
-    assert_eq!(child.stop().await, Some(0));
+    cluster.stop(cluster.all()).await;
 }
 
 /// row:F12: a service has as many sessions at the database as it may, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_size_of_the_pool_is_seen_at_the_database() {
     for size in [2, 5] {
-        let folder = tempfile::tempdir().unwrap();
-        let (child, database) =
-            on_servers(folder.path(), |config| config.pool.max_connections = size).await;
+        let start = Cluster::start(Engine::Servers, |config| config.pool.max_connections = size);
+        let mut cluster = start.await;
+        let database = cluster.config.sql.clone();
         let (ann, bob) = (
-            Person::register_at(child.public, "ann").await,
-            Person::register_at(child.public, "bob").await,
+            Person::register_at(cluster.public(), "ann").await,
+            Person::register_at(cluster.public(), "bob").await,
         );
         let chat = ann.chat_with(&bob).await;
         let sessions = async || {
@@ -165,9 +148,9 @@ async fn the_size_of_the_pool_is_seen_at_the_database() {
         readers.shutdown().await;
         let label = r#"service="message""#;
         assert_eq!(
-            count(child.private, "sql_connections_open", label).await,
+            count(cluster.private(), "sql_connections_open", label).await,
             u64::from(size)
         );
-        assert_eq!(child.stop().await, Some(0));
+        cluster.stop(cluster.all()).await;
     }
 }

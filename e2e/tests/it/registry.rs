@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Child, Engine, Person, Redis, World, ask, eventually};
+use e2e::{Cluster, Engine, Person, Redis, World, ask, eventually};
 use messenger::Config;
 
-use crate::{
-    checker::started,
-    presence::{LEASE, REREAD, pair, quick, told, until, watch},
-};
+use crate::presence::{LEASE, REREAD, pair, quick, told, until, watch};
 
 /// How many connections of a person are registered, and for how long yet.
 async fn registered(cache: &str, person: &Person) -> (u64, Duration) {
@@ -131,8 +128,7 @@ scenarios_on_servers! {
 async fn who_was_at_a_killed_process_is_offline_when_the_lease_is_over() {
     let world = World::with(Engine::Servers, quick).await;
     let (ann, mut bob, _) = pair(&world).await;
-    let folder = tempfile::tempdir().unwrap();
-    let addresses = Child::prepare(Engine::Servers, folder.path(), |config| {
+    let mut cluster = Cluster::start(Engine::Servers, |config| {
         let (data, replica) = (config.data.clone(), "1".to_owned());
         *config = Config {
             data,
@@ -141,13 +137,12 @@ async fn who_was_at_a_killed_process_is_offline_when_the_lease_is_over() {
         };
     })
     .await;
-    let child = started(folder.path(), addresses, None).await;
-    bob.server = addresses.0;
+    bob.server = cluster.public();
     let (mut at_ann, _at_bob) = tokio::join!(ann.connect(), bob.connect());
     watch(&mut at_ann, &[&bob]).await;
     until(&mut at_ann, &bob, "active").await;
     assert_eq!(registered(&world.config.cache, &bob).await.0, 1);
-    child.kill().await;
+    cluster.kill(cluster.all()).await;
     let killed = Instant::now();
     assert_eq!(told(&mut at_ann, &bob).await, "offline");
     let after = killed.elapsed();

@@ -58,6 +58,8 @@ pub struct Config {
     pub message: message::Config,
     /// The AI.
     pub ai: ai::Config,
+    /// Who must be told.
+    pub notification: notification::Config,
     /// Sockets.
     #[serde(rename = "ws-gateway")]
     pub ws_gateway: ws_gateway::Config,
@@ -115,6 +117,7 @@ impl Default for Config {
             chat: chat::Config::default(),
             message: message::Config::default(),
             ai: ai::Config::default(),
+            notification: notification::Config::default(),
             ws_gateway: ws_gateway::Config::default(),
             ws_ai_advice: ws_ai_advice::Config::default(),
             ws_autoreply: ws_autoreply::Config::default(),

@@ -33,7 +33,7 @@ use self::{
     producer::Appender,
     reader::{Marks, Reader},
     settings::Settings,
-    thread::Worker,
+    thread::{Hurry, Worker},
     topics::Topics,
 };
 use crate::{
@@ -101,6 +101,7 @@ impl EventLog for KafkaLog {
         self.breaker.admit().map_err(away)?;
         let appending = async {
             let topic = self.topics.topic(topic).await?;
+            self.appender.renew(self.topics.changes());
             let begun = Instant::now();
             self.appender.append(&topic.name, &records).await?;
             ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
@@ -131,17 +132,16 @@ impl EventLog for KafkaLog {
             self.topics.topic(name).await?;
         }
         let config = self.settings.member(&subscription);
-        let reader = Reader::new(&config, Some(Arc::clone(&subscription.group)))?;
-        let hurry = reader.hurry.clone();
-        let member = Member::new(reader, subscription, Arc::clone(&self.topics))?;
+        let member = Member::new(config, subscription, Arc::clone(&self.topics))?;
+        let hurry = member.hurry();
         Ok(Box::new(KafkaConsumer::new(Worker::start(member, hurry)?)))
     }
 
     async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
         let topic = self.topics.topic_now(topic).await?;
         let marks = self.appender.marks(topic.clone()).await?;
-        let reader = Reader::new(&self.settings.reader(), None)?;
-        let hurry = reader.hurry.clone();
+        let hurry = Hurry::default();
+        let reader = Reader::new(&self.settings.reader(), None, hurry.clone())?;
         let follower = Follower::new(reader, Arc::clone(&self.topics), topic, &marks)?;
         Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
     }

@@ -6,7 +6,9 @@ use contracts::{
     ChatId, ThreadId, UserId,
     chat::Kind,
     frames,
-    message::{Attachment, Events, History, MAX_EVENTS, Marks, Message, Page, Position, Summary},
+    message::{
+        Attachment, Events, History, MAX_EVENTS, Marks, Message, Page, Position, Readers, Summary,
+    },
 };
 use sql::{Row, Tx, args};
 
@@ -332,6 +334,30 @@ impl Store {
         let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
         messages.reverse();
         Ok(messages)
+    }
+
+    /// The members whose interval covers an event.
+    pub(crate) async fn readers(
+        &self,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Error> {
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT user_id, COUNT(*) OVER () AS n FROM member
+                 WHERE chat_id = $1 AND from_o <= $2 AND (until_o IS NULL OR until_o >= $2)
+                 ORDER BY user_id LIMIT $3",
+                args![chat.0, o, i64::try_from(limit).unwrap_or(1)],
+            )
+            .await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.get("n"))?;
+        let first = rows.iter().map(|row| Ok(UserId(row.get("user_id")?)));
+        Ok(Readers {
+            count: count.unsigned_abs(),
+            first: first.collect::<Result<_, Error>>()?,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod harness;
 mod keys;
 mod peers;
 mod quoting;
+mod readers;
 mod remote;
 mod stage;
 mod streams;

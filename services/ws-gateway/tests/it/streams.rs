@@ -16,8 +16,8 @@ use contracts::{
     events::{Persist, Send, Topics},
     frames::{self, Answer, ChatRef, Outcome, Refusal},
     message::{
-        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Stored,
-        Summary,
+        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Readers,
+        Stored, Summary,
     },
     pipeline,
 };
@@ -430,5 +430,9 @@ impl MessageApi for Streams {
         _: usize,
     ) -> Result<Vec<Message>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn readers(&self, _: &Call, _: ChatId, _: i64, _: usize) -> Result<Readers, Fault> {
+        Err(Fault::invalid("the gateway does not ask who reads"))
     }
 }
