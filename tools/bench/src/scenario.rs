@@ -12,6 +12,7 @@ mod pipeline;
 mod side;
 mod start;
 mod store;
+mod waiting;
 
 use std::{fs, path::Path, process::ExitCode, time::Instant};
 

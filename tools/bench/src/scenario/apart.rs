@@ -39,11 +39,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
                 bench.checkpoint()?;
                 let chats = Chats::open(bench, &apart)?;
                 let before = split.metric(CALLS)?;
-                ours.push(chats.measure(messages)?);
+                ours.push(chats.measure(messages, UNCONFIRMED)?);
                 let all = (bench.run.sizes.warm_up + messages) as f64;
                 calls.push((split.metric(CALLS)? - before) / all);
             } else {
-                floor.push(Chats::open(bench, &embedded)?.measure(messages)?);
+                floor.push(Chats::open(bench, &embedded)?.measure(messages, UNCONFIRMED)?);
             }
         }
     }

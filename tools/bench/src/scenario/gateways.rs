@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Bench,
-    load::{Chats, Sample, UNCONFIRMED},
+    load::{Chats, Sample},
     side::{ADDED, KAFKA, OURS, Side},
     store::{tally, values},
+    waiting::Waiting,
 };
 use crate::{
     floor::kafka::FOLLOWS,
@@ -40,7 +41,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
             let foreign = (1..GATEWAYS[which])
                 .map(|number| split.gateway(bench.site(&folder), number))
                 .collect::<Result<Vec<_>>>()?;
-            samples[which].push(sample(bench, &split, &pairs, &reader, &foreign)?);
+            let mut waiting = Waiting::open(&place, &pairs)?;
+            let side = side(bench, &split, &pairs, &reader, &foreign);
+            bench.checkpoint()?;
+            let chats = Chats::open(bench, &side)?;
+            samples[which].push(chats.measure_waiting(bench.run.sizes.apart, &mut waiting)?);
             foreign.into_iter().try_for_each(Server::stop)?;
         }
     }
@@ -59,20 +64,19 @@ fn reader(bench: &Bench, place: &Place, folder: &Folder) -> Result<Process> {
     Ok(reader)
 }
 
-fn sample(
+/// The members at the first gateway, and whose time is counted.
+fn side<'a>(
     bench: &Bench,
     split: &Split,
-    pairs: &[Pair],
+    pairs: &'a [Pair],
     reader: &Process,
     foreign: &[Server],
-) -> Result<Sample> {
+) -> Side<'a> {
     let foreign: Vec<_> = foreign.iter().map(|server| server.process().id()).collect();
     let mut watched = bench.watched([split.pids(), foreign.clone()].concat());
     watched.add(vec![reader.id()]);
     watched.add(foreign);
-    let side = Side::ours(split.address(), watched, pairs);
-    bench.checkpoint()?;
-    Chats::open(bench, &side)?.measure(bench.run.sizes.apart)
+    Side::ours(split.address(), watched, pairs)
 }
 
 fn outcome(bench: &Bench, samples: &[Vec<Sample>; GATEWAYS.len()]) -> Outcome {
@@ -107,8 +111,8 @@ fn outcome(bench: &Bench, samples: &[Vec<Sample>; GATEWAYS.len()]) -> Outcome {
             .map(|samples| tally(samples))
             .fold(Tally::default(), std::ops::Add::add),
         notes: vec![format!(
-            "every service in a process of its own; {} private chats, all members at one gateway, {UNCONFIRMED} sends \
-             unconfirmed over all of them, {} messages a round, a record each; floor of a foreign record: a bare consumer of \
+            "every service in a process of its own; {} private chats, all members at one gateway; {} messages \
+             a round, a record each, put into the log at once; floor of a foreign record: a bare consumer of \
              the same topic in the same moments; floor of the sums: one gateway in the same round",
             bench.run.sizes.chats, bench.run.sizes.apart
         )],

@@ -1,5 +1,5 @@
-//! The load of T, and of whatever else stores messages: chats of two people, both of them connected, the first one sends;
-//! 64 sends are unconfirmed over all of them.
+//! The load of T, and of whatever else stores messages: chats of two people, both of them connected; the first one sends, or
+//! what the second one has said waits in the log.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{
     Bench, FIRST_ID,
     side::{Moment, Side, Spent, idle},
+    waiting::Waiting,
 };
 use crate::{
     event::{Commands, Line, count_in_text},
@@ -17,7 +18,7 @@ use crate::{
     world,
 };
 
-/// Sends that are unconfirmed at the same time.
+/// Sends of T that are unconfirmed at the same time, over all chats.
 pub(super) const UNCONFIRMED: u64 = 64;
 
 /// What a round has shown.
@@ -112,13 +113,31 @@ impl<'a> Chats<'a> {
         })
     }
 
-    /// Sends `messages` after some to warm up, and waits until everybody has them.
-    pub(super) fn measure(mut self, messages: u64) -> Result<Sample> {
+    /// Sends `messages` after some to warm up, with `window` of them unconfirmed, and waits until everybody has them.
+    pub(super) fn measure(self, messages: u64, window: u64) -> Result<Sample> {
+        self.run(messages, |chats, total| chats.send_until(total, window))
+    }
+
+    /// As [`Chats::measure`], but what is sent is put into the log, all of it at once.
+    pub(super) fn measure_waiting(self, messages: u64, waiting: &mut Waiting) -> Result<Sample> {
+        self.run(messages, |chats, total| {
+            waiting.add(total - chats.sent)?;
+            (chats.sent, chats.books.confirmed) = (total, total);
+            chats.receive(total)
+        })
+    }
+
+    fn run(
+        mut self,
+        messages: u64,
+        mut bring: impl FnMut(&mut Self, u64) -> Result<()>,
+    ) -> Result<Sample> {
         let total = self.warm_up + messages;
-        self.send_until(self.warm_up)?;
+        let warm_up = self.warm_up;
+        bring(&mut self, warm_up)?;
         self.settle()?;
         let before = Moment::now(&self.side.watched)?;
-        self.send_until(total)?;
+        bring(&mut self, total)?;
         let done = Moment::now(&self.side.watched)?;
         self.settle()?;
         let settled = Moment::now(&self.side.watched)?;
@@ -134,11 +153,11 @@ impl<'a> Chats<'a> {
     }
 
     /// Message n goes to chat n modulo their number, until `total` are confirmed and have arrived at both members.
-    fn send_until(&mut self, total: u64) -> Result<()> {
+    fn send_until(&mut self, total: u64, window: u64) -> Result<()> {
         let chats = self.side.logins.len() as u64 / 2;
         let mut moved = Instant::now();
-        while self.books.confirmed < total || self.books.arrived < 2 * total {
-            let until = total.min(self.books.confirmed + UNCONFIRMED);
+        while !self.has(total) && moved.elapsed() < self.stall {
+            let until = total.min(self.books.confirmed + window);
             let first = self.sent;
             while self.sent < until {
                 let sender = usize::try_from(2 * (self.sent % chats))?;
@@ -156,16 +175,32 @@ impl<'a> Chats<'a> {
             {
                 self.swarm.flush(usize::try_from(2 * chat)?)?;
             }
-            let (before, books) = ((self.books.confirmed, self.books.arrived), &mut self.books);
-            self.swarm
-                .turn(Duration::from_millis(100), |connection, line| {
-                    books.take(connection, line)
-                })?;
-            if before != (self.books.confirmed, self.books.arrived) {
-                moved = Instant::now();
-            } else if moved.elapsed() > self.stall {
-                break;
-            }
+            self.turn(&mut moved)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `total` have arrived at both members.
+    fn receive(&mut self, total: u64) -> Result<()> {
+        let mut moved = Instant::now();
+        while !self.has(total) && moved.elapsed() < self.stall {
+            self.turn(&mut moved)?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, total: u64) -> bool {
+        self.books.confirmed >= total && self.books.arrived >= 2 * total
+    }
+
+    fn turn(&mut self, moved: &mut Instant) -> Result<()> {
+        let (before, books) = ((self.books.confirmed, self.books.arrived), &mut self.books);
+        self.swarm
+            .turn(Duration::from_millis(100), |connection, line| {
+                books.take(connection, line)
+            })?;
+        if before != (self.books.confirmed, self.books.arrived) {
+            *moved = Instant::now();
         }
         Ok(())
     }

@@ -8,19 +8,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
-use serde_json::json;
-use uuid::Uuid;
 
 use super::{
     Bench,
-    load::Chats,
+    load::{Chats, UNCONFIRMED},
     side::{KAFKA, Moment, OURS, POSTGRES, Side, Spent},
+    waiting::Waiting,
 };
 use crate::{
-    event::{COUNT_DIGITS, TEXT_LENGTH},
-    floor::{copy::Copier, kafka},
+    event::TEXT_LENGTH,
+    floor::copy::Copier,
     ledger::Tally,
-    machine,
+    process::Process,
     report::{Aim, Compare, Figure, Outcome},
     server::Folder,
     servers::Place,
@@ -41,20 +40,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
     let place = bench.place("d1")?.context("no servers")?;
     let pairs = chats(bench, &folder, &place)?;
     let mut copier = Copier::open(&place, pairs.len())?;
-    let mut waiting = Waiting {
-        place: &place,
-        appender: kafka::appender(&place.brokers)?,
-        pairs: &pairs,
-        millis: machine::unix_millis(),
-        sent: 0,
-    };
+    let mut waiting = Waiting::open(&place, &pairs)?;
     let count = bench.run.sizes.waiting;
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
     for round in 0..bench.run.rounds {
         for turn in 0..2 {
             bench.checkpoint()?;
             if (round + turn) % 2 == 0 {
-                ours.push(stored(bench, &folder, &mut waiting, count)?);
+                ours.push(stored(bench, &folder, &place, &mut waiting)?);
             } else {
                 floor.push(copied(bench, &mut copier, count)?);
             }
@@ -70,7 +63,7 @@ fn chats(bench: &Bench, folder: &Folder, place: &Place) -> Result<Vec<Pair>> {
     let pairs = world::pairs(server.address(), bench.run.sizes.chats)?;
     let watched = bench.watched(vec![server.process().id()]);
     let side = Side::ours(server.address(), watched, &pairs);
-    let first = Chats::open(bench, &side)?.measure(pairs.len() as u64)?;
+    let first = Chats::open(bench, &side)?.measure(pairs.len() as u64, UNCONFIRMED)?;
     if !first.tally.is_clean() {
         bail!("not everything arrived: {}", first.tally);
     }
@@ -78,78 +71,19 @@ fn chats(bench: &Bench, folder: &Folder, place: &Place) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// What waits in the log; the second member of each chat says it.
-struct Waiting<'a> {
-    place: &'a Place,
-    appender: kafka::Appender,
-    pairs: &'a [Pair],
-    millis: u64,
-    sent: u64,
-}
-
-impl Waiting<'_> {
-    /// Appends `count` sends, as a gateway writes them.
-    fn add(&mut self, count: u64) -> Result<()> {
-        let (topic, chats) = (self.place.persist(), self.pairs.len());
-        let filler = "x".repeat(TEXT_LENGTH - COUNT_DIGITS);
-        for number in self.sent..self.sent + count {
-            let pair = &self.pairs[usize::try_from(number)? % chats];
-            let key = u128::from(self.millis) << 80 | 7 << 76 | 2 << 62 | u128::from(number);
-            let send = json!({
-                "t": "send",
-                "chat": pair.chat,
-                "author": pair.members[1].id,
-                "key": Uuid::from_u128(key).to_string(),
-                "text": format!("{:010}{filler}", number / chats as u64),
-            });
-            kafka::append(
-                &self.appender,
-                &topic,
-                &pair.chat,
-                send.to_string().as_bytes(),
-            )?;
-        }
-        self.sent += count;
-        kafka::flush(&self.appender)
-    }
-
-    /// What is in the tables at the end: everything once, in each chat in the order in which it was sent.
-    fn tally(&self) -> Result<Tally> {
-        let authors = self
-            .pairs
-            .iter()
-            .map(|pair| Uuid::parse_str(&pair.members[1].id));
-        let authors = authors.collect::<Result<Vec<_>, _>>()?;
-        let row = self.place.connect()?.query_one(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE number <> place) FROM (
-                 SELECT CAST(SUBSTR(CAST(payload AS JSON)->>'text', 1, 10) AS BIGINT) AS number,
-                        ROW_NUMBER() OVER (PARTITION BY chat_id ORDER BY o) - 1 AS place
-                 FROM message.event WHERE author = ANY($1) AND seq IS NOT NULL) stored",
-            &[&authors],
-        )?;
-        let (stored, misplaced): (i64, i64) = (row.get(0), row.get(1));
-        let stored = u64::try_from(stored)?;
-        Ok(Tally {
-            delivered: stored.min(self.sent),
-            missing: self.sent.saturating_sub(stored),
-            duplicate: stored.saturating_sub(self.sent),
-            misordered: u64::try_from(misplaced)?,
-        })
-    }
-}
-
-/// Stores `count` messages that were waiting before `message` was started. The rate is that of what it stores after its
+/// Stores messages that were waiting before `message` was started. The rate is that of what it stores after its
 /// first batch; the cost includes its start.
-fn stored(bench: &Bench, folder: &Folder, waiting: &mut Waiting, count: u64) -> Result<Sample> {
-    let mut database = waiting.place.connect()?;
+fn stored(bench: &Bench, folder: &Folder, place: &Place, waiting: &mut Waiting) -> Result<Sample> {
+    let count = bench.run.sizes.waiting;
+    let mut database = place.connect()?;
     let before = position(&mut database)?;
     waiting.add(count)?;
     let end = before + i64::try_from(count)?;
-    let mut server = bench.site(folder).start_persisting(waiting.place)?;
+    let mut server = bench.site(folder).start_persisting(place)?;
     let watched = bench.watched(vec![server.process().id()]);
     let began = Moment::now(&watched)?;
     let mut at = before;
-    let mut moved = |process: &mut crate::process::Process, what: &str, until: i64| {
+    let mut moved = |process: &mut Process, what: &str, until: i64| {
         process.wait_until(what, || {
             thread::sleep(LOOK);
             at = position(&mut database).unwrap_or(at);

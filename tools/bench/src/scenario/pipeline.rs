@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{
     Bench,
-    load::{Chats, Sample, UNCONFIRMED},
+    load::{Chats, Sample},
     side::{KAFKA, OURS, POSTGRES, Side},
     store::{tally, values},
 };
@@ -19,6 +19,9 @@ use crate::{
     server::Folder,
     world,
 };
+
+/// Records under way at the same time, here and there.
+const WINDOW: u64 = 512;
 
 pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
     let folder = Folder::new(&bench.run.data, "k3")?;
@@ -37,7 +40,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 bench.checkpoint()?;
-                samples.push(Chats::open(bench, &side)?.measure(bench.run.sizes.apart)?);
+                samples.push(Chats::open(bench, &side)?.measure(bench.run.sizes.apart, WINDOW)?);
             } else {
                 floors.push(floor(bench, &mut pipeline)?);
             }
@@ -56,8 +59,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
         ],
         tally: tally(&samples),
         notes: vec![format!(
-            "every service in a process of its own, one partition, {} chats, {UNCONFIRMED} sends unconfirmed, {} messages a \
-             round; floor: one producer and one consumer in one process, {bytes} bytes, acks=all, linger 0, {UNCONFIRMED} \
+            "every service in a process of its own, one partition, {} chats, {WINDOW} sends unconfirmed, {} messages a \
+             round; floor: one producer and one consumer in one process, {bytes} bytes, acks=all, linger 0, {WINDOW} \
              records under way, one hop where ours has two, a database and two sockets",
             bench.run.sizes.chats, bench.run.sizes.apart
         )],
@@ -68,9 +71,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
 fn floor(bench: &Bench, pipeline: &mut Pipeline) -> Result<f64> {
     let (sizes, me) = (&bench.run.sizes, std::process::id());
     let spent = bench.cores.run_on_server_core(|| {
-        pipeline.run(sizes.warm_up, UNCONFIRMED)?;
+        pipeline.run(sizes.warm_up, WINDOW)?;
         let before = CpuTime::of(me)?;
-        pipeline.run(sizes.apart, UNCONFIRMED)?;
+        pipeline.run(sizes.apart, WINDOW)?;
         thread::sleep(sizes.settle);
         Ok(CpuTime::of(me)?.since(&before))
     })?;

@@ -29,7 +29,7 @@ pub(super) fn measure(bench: &Bench, chats: usize) -> Result<Outcome> {
     let mut samples = Vec::new();
     for _ in 0..bench.run.rounds {
         bench.checkpoint()?;
-        samples.push(Chats::open(bench, &side)?.measure(bench.run.sizes.stored)?);
+        samples.push(Chats::open(bench, &side)?.measure(bench.run.sizes.stored, UNCONFIRMED)?);
     }
     server.stop()?;
     let share = median(&values(&samples, Sample::generator_share)).unwrap_or(f64::NAN);
