@@ -256,6 +256,13 @@ test('two people write to each other, and read it in every way there is', async 
   const before = await messages.GetMessagesByChat({ reader_id: bob.id, chat_id: chat.id, before: two.seq, limit: 1 });
   assert.deepEqual([before.messages, before.more], [read.messages.slice(0, 1), false]);
   assert.deepEqual(await messages.GetPrivateChat(both), { chat_id: chat.id });
+  const readers = { count: 2, user_ids: [ann.id, bob.id].sort() };
+  assert.deepEqual(await messages.GetReaders({ chat_id: chat.id, o: one.o, limit: 200 }), readers);
+  assert.deepEqual(await messages.GetReaders({ chat_id: NOTHING, o: 1, limit: 1 }), { count: 0, user_ids: [] });
+  await refused(messages.GetReaders({ chat_id: 'x', o: 1, limit: 1 }), 'INVALID_ARGUMENT', 'bad_request');
+  const some = { reader_id: ann.id, user_ids: [eve.id, bob.id, NOTHING] };
+  assert.deepEqual(await messages.GetPeers(some), { user_ids: [bob.id] });
+  await refused(messages.GetPeers({ ...some, user_ids: ['x'] }), 'INVALID_ARGUMENT', 'bad_request');
 
   const attached = await messages.Attach({ reader_id: bob.id, chat_id: chat.id });
   assert.deepEqual([attached.head, attached.seq, attached.from_o], [read.pos, two.seq, 1]);
