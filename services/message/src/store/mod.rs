@@ -67,6 +67,14 @@ impl Store {
     }
 }
 
+/// Gives every stream this epoch.
+pub(crate) async fn begin_anew(db: &Db, epoch: &str) -> Result<(), sql::Error> {
+    let mut tx = db.write_tx().await?;
+    tx.execute("UPDATE stream SET epoch = $1", args![epoch])
+        .await?;
+    tx.commit().await
+}
+
 /// The position of each partition lives beside the effects of its records.
 pub(crate) struct StoredPositions(pub(crate) Store);
 
