@@ -12,6 +12,7 @@
 )]
 
 pub mod checker;
+mod operator;
 mod person;
 mod provider;
 mod proxy;
@@ -20,11 +21,12 @@ mod world;
 
 use std::time::Duration;
 
+pub use operator::command;
 pub use person::{Answer, Person, client};
 pub use provider::{Asked, Provider};
 pub use proxy::{Line, Proxy};
 pub use socket::{Socket, message_of};
-pub use world::{Child, Engine, SECRET, World};
+pub use world::{Child, Engine, SECRET, World, fresh_database};
 
 /// The longest anything may take that should happen at once.
 pub const SOON: Duration = Duration::from_secs(15);

@@ -138,7 +138,7 @@ fn server(variable: &str) -> String {
 }
 
 /// A database of its own on the server of `DATABASE_URL`, migrated. It stays until the server goes.
-async fn fresh_database() -> String {
+pub async fn fresh_database() -> String {
     let url = server("DATABASE_URL");
     let name = format!(
         "e2e_{}",
@@ -342,6 +342,24 @@ fn configs(engine: Engine, config: &Config) -> Vec<(Topology, Config)> {
     each.collect()
 }
 
+/// This very program in a process of its own, on the settings of `folder`.
+pub(crate) fn program(folder: &Path, failpoint: Option<&str>) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
+        .env_remove("DATABASE_URL")
+        .env_remove("KAFKA_BROKERS")
+        .env_remove("REDIS_URL")
+        .env("E2E_CHILD", folder.join("messenger.toml"))
+        .env("MESSENGER_AUTH__SECRET", SECRET)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(failpoint) = failpoint {
+        command.env("MESSENGER_FAILPOINT", failpoint);
+    }
+    command
+}
+
 /// A messenger in a process of its own, which can be killed and started again on the same data.
 pub struct Child {
     pub public: SocketAddr,
@@ -385,21 +403,8 @@ impl Child {
             .append(true)
             .open(folder.join("child.log"))
             .unwrap();
-        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "child::serves_when_asked_to", "--nocapture"])
-            .env_remove("DATABASE_URL")
-            .env_remove("KAFKA_BROKERS")
-            .env_remove("REDIS_URL")
-            .env("E2E_CHILD", folder.join("messenger.toml"))
-            .env("MESSENGER_AUTH__SECRET", SECRET)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true);
-        if let Some(failpoint) = failpoint {
-            command.env("MESSENGER_FAILPOINT", failpoint);
-        }
+        let mut command = program(folder, failpoint);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().unwrap();
         Self {
             public,

@@ -47,6 +47,7 @@ mod checker;
 mod child;
 mod conversation;
 mod ledger;
+mod moving;
 mod operation;
 mod outages;
 mod processes;

@@ -170,10 +170,7 @@ async fn copied(
     let plan = Plan::make(source, target, begun).await?;
     let started = Instant::now();
     plan.copy(screen).await?;
-    let sums = plan.compare(screen).await?;
-    for line in sums {
-        screen.say(&line);
-    }
+    plan.compare(screen).await?;
     message::begin_anew(target.of(Service::Message)?, &RandomIds).await?;
     screen.say(&format!(
         "{} rows, the same on both sides, in {:.1} s",
@@ -243,15 +240,14 @@ impl<'a> Plan<'a> {
         } in &self.parts
         {
             let copied = transfer::copy(from, to, table, &mut |rows| work.at(name, rows)).await;
-            work.done(name, copied.with_context(|| name.clone())?);
+            work.done(name, copied.with_context(|| name.clone())?, "");
             kit::failpoint!("move.table");
         }
         Ok(())
     }
 
-    /// Reads everything again on both sides at once; gives what each table came to.
-    async fn compare(&self, screen: &mut Screen) -> anyhow::Result<Vec<String>> {
-        let mut lines = Vec::new();
+    /// Reads everything again, on both sides at once.
+    async fn compare(&self, screen: &mut Screen) -> anyhow::Result<()> {
         let mut work = screen.work("comparing", self.rows);
         for Part {
             name,
@@ -273,10 +269,9 @@ impl<'a> Plan<'a> {
                 there.rows,
                 here.rows
             );
-            work.done(name, here.rows);
-            lines.push(format!("{name:<22} {:>9}  {:032x}", here.rows, here.sum));
+            work.done(name, here.rows, &format!(", sum {:032x}", here.sum));
         }
-        Ok(lines)
+        Ok(())
     }
 }
 

@@ -62,15 +62,16 @@ impl Work<'_> {
         }
     }
 
-    /// All `rows` of `part` are done.
-    pub(super) fn done(&mut self, part: &str, rows: u64) {
+    /// All `rows` of `part` are done; `note` is for whoever reads lines.
+    pub(super) fn done(&mut self, part: &str, rows: u64, note: &str) {
         self.before += rows;
         if self.screen.is_terminal {
             self.draw(part, self.before);
-        } else {
+        } else if rows > 0 {
             let (verb, done, total) = (self.verb, self.before, self.total);
-            self.screen
-                .say(&format!("{verb} {part}: {rows} rows, {done} of {total}"));
+            self.screen.say(&format!(
+                "{verb} {part}: {rows} rows, {done} of {total}{note}"
+            ));
         }
     }
 
@@ -124,8 +125,9 @@ mod tests {
         let mut screen = Screen { out, is_terminal };
         let mut work = screen.work("copying", 4);
         work.at("a", 1);
-        work.done("a", 1);
-        work.done("b", 3);
+        work.done("a", 1, "");
+        work.done("b", 3, ", well");
+        work.done("c", 0, "");
         drop(work);
         screen.say("that is all");
         String::from_utf8(shown.0.lock().unwrap().clone()).unwrap()
@@ -136,15 +138,12 @@ mod tests {
         let text = shown(true);
         let drawn: Vec<_> = text.split('\r').collect();
         assert_eq!(text.matches('\n').count(), 2, "{text:?}");
-        assert!(
-            drawn[1].contains("] 25 %".trim_start_matches(']')),
-            "{text:?}"
-        );
+        assert!(drawn[1].contains("..]  25 %  1 of 4 rows  a"), "{text:?}");
         assert!(
             drawn
                 .last()
                 .unwrap()
-                .contains("[##############################] 100 %  4 of 4 rows  b"),
+                .contains("[##############################] 100 %  4 of 4 rows  c"),
             "{text:?}"
         );
     }
@@ -153,7 +152,7 @@ mod tests {
     fn anything_else_has_a_line_for_each_part() {
         assert_eq!(
             shown(false),
-            "copying a: 1 rows, 1 of 4\ncopying b: 3 rows, 4 of 4\nthat is all\n"
+            "copying a: 1 rows, 1 of 4\ncopying b: 3 rows, 4 of 4, well\nthat is all\n"
         );
     }
 
@@ -165,7 +164,7 @@ mod tests {
             out,
             is_terminal: true,
         };
-        screen.work("copying", 0).done("a", 0);
+        screen.work("copying", 0).done("a", 0, "");
         assert!(String::from_utf8_lossy(&shown.0.lock().unwrap()).contains("100 %"));
     }
 }
