@@ -57,7 +57,7 @@ pub enum Command {
     /// goes on. The last line says what to set to start the installation on the database; Kafka and Redis can be set then
     /// as well. Nobody has to log in anew, and clients come back by themselves.
     Move {
-        /// The database: postgres://USER@HOST/DATABASE. Its password may stand in PGPASSWORD or ~/.pgpass.
+        /// The database, `postgres://USER@HOST/DATABASE`. Its password may stand in PGPASSWORD or ~/.pgpass.
         #[arg(long)]
         to: String,
         /// The way back: lets the data folder start again, as it was when it moved, and the database not. What was

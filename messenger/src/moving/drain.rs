@@ -106,7 +106,7 @@ async fn run(config: &Config, quiet: Duration) -> anyhow::Result<()> {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.http.public, config.http.private) = (nowhere, nowhere);
     config.rpc.secret = None;
-    config.cache = "memory:".to_owned();
+    "memory:".clone_into(&mut config.cache);
     let topology = Topology::parse("all").map_err(|error| anyhow!(error))?;
     let topics = wiring::topics(&config);
     let mut node = Node::new();

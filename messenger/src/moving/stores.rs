@@ -1,22 +1,18 @@
-//! The stores of one side of a move, and what is written on them.
+//! The stores of one side of a move.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use sql::{Db, Mark, Migrations, transfer};
 
+use super::marks::{COPYING, MOVED};
 use crate::{Config, Service};
 
-/// On the target: it is not whole yet.
-pub(super) const COPYING: &str = "copying";
-/// On the target: the installation lives here.
-pub(super) const HERE: &str = "here";
-/// On the source: the installation lives elsewhere.
-pub(super) const MOVED: &str = "moved";
-/// On the target: the installation went back to the source.
-pub(super) const LEFT: &str = "left";
-/// On the source: it came back.
-pub(super) const BACK: &str = "back";
+/// The folder of an embedded installation, as it can be found from anywhere.
+pub(super) fn home(config: &Config) -> Result<PathBuf, sql::Error> {
+    let folder = sql::check(&config.sql)?.unwrap_or_default();
+    Ok(folder.canonicalize().unwrap_or(folder))
+}
 
 /// The store of every service that has one.
 pub(super) struct Stores(Vec<(Service, &'static Migrations, Db)>);
@@ -36,10 +32,9 @@ impl Stores {
 
     /// Opens those of an embedded installation that is there.
     pub(super) async fn open_source(config: &Config) -> anyhow::Result<Self> {
-        let folder = sql::check(&config.sql)?.unwrap_or_default();
+        let folder = home(config)?;
         let is_there = |service: Service| {
-            service.migrations().is_some()
-                && Path::new(&folder).join(format!("{service}.db")).exists()
+            service.migrations().is_some() && folder.join(format!("{service}.db")).exists()
         };
         if !Service::ALL.into_iter().any(is_there) {
             bail!("there is no installation in {}", folder.display());

@@ -180,9 +180,17 @@ fn a_moved_installation_has_one_home() {
     refuses(moving(&here, &empty), CANNOT_START, &refused);
     let running = start_on(&here, &database);
     life.say(&running, "said there");
-    assert!(running.stop().0.success());
-
+    assert!(
+        printed(moving(&here, &database).output().unwrap()).contains(last),
+        "even while it runs"
+    );
     let back = |database: &Database| here.messenger(&["move", "--back", "--to", &database.url]);
+    refuses(
+        back(&database),
+        CANNOT_START,
+        &["running there", "stop it first"],
+    );
+    assert!(running.stop().0.success());
     let text = printed(back(&database).output().unwrap());
     assert!(text.contains("can be started again"), "{text}");
     let secret = fs::read_to_string(here.path("data/auth.key")).unwrap();

@@ -81,8 +81,19 @@ pub struct Digest {
 }
 
 /// Keeps every other move out of a store as long as it lives.
-pub struct Claim {
-    _connection: PgConnection,
+pub struct Claim(PgConnection);
+
+impl Claim {
+    /// How many sessions of stores of ours were open in that database before it was claimed, whatever the service.
+    pub async fn others(&mut self) -> Result<u64, Error> {
+        let sql = "SELECT COUNT(*) AS n FROM pg_stat_activity other JOIN pg_stat_activity own ON own.pid = pg_backend_pid()
+                   WHERE other.datname = own.datname AND other.backend_start < own.backend_start
+                     AND other.application_name LIKE 'messenger %'"
+            .into_sql_str();
+        let counted = Connection::Postgres(&mut self.0).fetch_optional(sql, Args::none());
+        let count: i64 = in_time(counted).await?.map_or(Ok(0), |row| row.get("n"))?;
+        Ok(count.unsigned_abs())
+    }
 }
 
 /// Claims a PostgreSQL store.
@@ -98,9 +109,7 @@ pub async fn claim(to: &Db) -> Result<Claim, Error> {
     let name = args![format!("messenger move into {}", server.schema)];
     let row = in_time(Connection::Postgres(&mut connection).fetch_optional(sql, name)).await?;
     if row.map(|row| row.get("taken")).transpose()? == Some(true) {
-        return Ok(Claim {
-            _connection: connection,
-        });
+        return Ok(Claim(connection));
     }
     Err(Error::Refused(
         "another move works on this database, or has just died: try again in a moment".to_owned(),

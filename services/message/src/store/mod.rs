@@ -67,12 +67,22 @@ impl Store {
     }
 }
 
-/// Gives every stream this epoch.
+/// Gives every stream this epoch, some at a time: a statement has a time limit.
 pub(crate) async fn begin_anew(db: &Db, epoch: &str) -> Result<(), sql::Error> {
-    let mut tx = db.write_tx().await?;
-    tx.execute("UPDATE stream SET epoch = $1", args![epoch])
-        .await?;
-    tx.commit().await
+    loop {
+        let mut tx = db.write_tx().await?;
+        let renewed = tx
+            .execute(
+                "UPDATE stream SET epoch = $1 WHERE chat_id IN
+                 (SELECT chat_id FROM stream WHERE epoch <> $1 LIMIT 10000)",
+                args![epoch],
+            )
+            .await?;
+        tx.commit().await?;
+        if renewed == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// The position of each partition lives beside the effects of its records.
