@@ -175,7 +175,7 @@ async fn carries_on(goes: impl AsyncFnOnce(&Path, &str) -> Addresses) {
     home.stop().await;
 }
 
-/// guarantee:G1, guarantee:G8, guarantee:G10, guarantee:G17, row:E19: from SQLite to PostgreSQL, Kafka and Redis: tokens, positions,
+/// guarantee:G1, guarantee:G8, guarantee:G10, guarantee:G17, fault:F37: from SQLite to PostgreSQL, Kafka and Redis: tokens, positions,
 /// unread messages, keys and drafts are worth there what they were worth here.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_carry_on_after_a_move_to_the_servers() {
@@ -192,7 +192,7 @@ async fn people_carry_on_after_a_move_with_the_log_they_had() {
     carries_on(on).await;
 }
 
-/// guarantee:G1, fault:K1: what a process that died had not read yet is read before the move; a trigger of the AI is not lost.
+/// guarantee:G1, fault:F9: what a process that died had not read yet is read before the move; a trigger of the AI is not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_its_way_arrives_before_the_move() {
     let mut home = Home::new().await;
@@ -230,7 +230,7 @@ async fn what_is_on_its_way_arrives_before_the_move() {
     home.stop().await;
 }
 
-/// guarantee:G1, fault:K1: a move that is killed, wherever it is, leaves one home: the source until everything is compared, then the target
+/// guarantee:G1: a move that is killed, wherever it is, leaves one home: the source until everything is compared, then the target
 /// alone; the same command ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_move_is_completed_by_the_same_command() {
