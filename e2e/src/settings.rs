@@ -97,7 +97,7 @@ fn share(config: &mut Config) {
 }
 
 /// A database of its own on the server at `url`, migrated. It stays until the server goes.
-async fn fresh_database(url: &str) -> String {
+pub async fn fresh_database(url: &str) -> String {
     let name = format!(
         "e2e_{}",
         uuid::Uuid::parse_str(&crate::key()).unwrap().simple()

@@ -6,7 +6,7 @@ use e2e::{Engine, Person, World, eventually, key, message_of};
 use serde_json::{Value, json};
 
 /// The one open draft of a person.
-async fn draft(person: &Person) -> Value {
+pub(crate) async fn draft(person: &Person) -> Value {
     let found = parking_lot::Mutex::new(Value::Null);
     eventually("a draft", async || {
         let runs = person.get("/api/ai/runs?open=true").await.ok();
@@ -26,7 +26,7 @@ async fn draft(person: &Person) -> Value {
 }
 
 /// The run, when it has reached `state`.
-async fn run_in(person: &Person, run: &str, state: &str) -> Value {
+pub(crate) async fn run_in(person: &Person, run: &str, state: &str) -> Value {
     let path = format!("/api/ai/runs/{run}");
     let found = parking_lot::Mutex::new(Value::Null);
     eventually(&format!("run {state}"), async || {

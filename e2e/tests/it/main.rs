@@ -64,6 +64,7 @@ mod foreign;
 mod grpc;
 mod ledger;
 mod measures;
+mod moving;
 mod notification;
 mod operation;
 mod outages;

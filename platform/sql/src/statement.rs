@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, pin::Pin};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr, SqliteConnection};
 
 use crate::{Args, Engine, Error, Row, Value, value};
@@ -67,6 +68,18 @@ impl<'a> Connection<'a> {
                 }
             })
         })
+    }
+
+    /// The rows one by one, as they come.
+    pub(crate) fn fetch(self, sql: SqlStr) -> BoxStream<'a, Result<Row, sqlx::Error>> {
+        match self {
+            Self::Postgres(connection) => {
+                sqlx::query(sql).fetch(connection).map_ok(Row::from).boxed()
+            }
+            Self::Sqlite(connection) => {
+                sqlx::query(sql).fetch(connection).map_ok(Row::from).boxed()
+            }
+        }
     }
 
     pub(crate) fn fetch_optional(self, sql: SqlStr, args: Args) -> Running<'a, Option<Row>> {

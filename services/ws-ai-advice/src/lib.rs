@@ -45,6 +45,11 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     ]
 }
 
+/// The consumer group of this service, and what it reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 1] {
+    [(app::GROUP, &topics.ai_advice_response)]
+}
+
 /// Starts the service on `node`. The topics exist.
 ///
 /// # Errors

@@ -288,12 +288,11 @@ impl Batch {
             return;
         }
         if let ChangeKind::Created { chat_kind, .. } = &change.change {
-            let epoch = fresh.as_simple().to_string().split_off(24);
             self.streams.insert(
                 change.chat,
                 Stream {
                     kind: *chat_kind,
-                    epoch,
+                    epoch: super::epoch(fresh),
                     last_o: 0,
                     last_seq: 0,
                     msg_o: 0,
