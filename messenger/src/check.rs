@@ -26,7 +26,6 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     let sql = sql::check(&config.sql);
     let has_key_file = !matches!(sql, Ok(None));
     let sockets = [
-        ("ws-gateway", &config.ws_gateway),
         ("ws-ai-advice.sockets", &config.ws_ai_advice.sockets),
         ("ws-autoreply.sockets", &config.ws_autoreply.sockets),
     ];
@@ -41,6 +40,8 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     troubles.extend(config.rpc.check().err());
     troubles.extend(config.message.check().err());
     troubles.extend(config.ai.check().err().unwrap_or_default());
+    let gateway = config.ws_gateway.check().err();
+    troubles.extend(gateway.map(|wrong| format!("ws-gateway.{wrong}")));
     for (section, sockets) in sockets {
         let wrong = sockets.check().err();
         troubles.extend(wrong.map(|wrong| format!("{section}.{wrong}")));

@@ -1,25 +1,31 @@
 //! The front door: every public listener serves every path. What belongs to a service that runs elsewhere is handed on
 //! to it, sockets as well, so that a client needs one address, whichever process it is.
 //!
-//! Nothing is cached and nothing is tried twice: the client knows best whether a request may be repeated.
+//! Nothing is cached. What reached nobody goes to the next replica; nothing else is tried twice: the client knows best whether
+//! a request may be repeated.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::Request,
     response::{IntoResponse, Response},
     routing::any,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
-use hyper::upgrade::OnUpgrade;
+use hyper::{
+    body::{Frame, SizeHint},
+    upgrade::OnUpgrade,
+};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -28,6 +34,8 @@ use kit::{
     Fault, Spawner,
     http::{Peer, REQUEST_ID},
 };
+
+use parking_lot::Mutex;
 
 use crate::metrics;
 
@@ -50,7 +58,7 @@ const HOP: [HeaderName; 7] = [
 /// Hands requests on to other processes.
 #[derive(Clone)]
 pub(crate) struct Front {
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpConnector, Lent>,
     spawner: Spawner,
 }
 
@@ -103,14 +111,6 @@ impl Front {
         Peer(peer): Peer,
         mut request: Request,
     ) -> Result<Response, Fault> {
-        let (at, address) = replicas.next();
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::builder()
-            .scheme("http")
-            .authority(address.clone())
-            .path_and_query(path.ok_or_else(|| Fault::invalid("the request names no path"))?)
-            .build()
-            .map_err(Fault::internal)?;
         let upgrade = upgrade_of(request.headers());
         let client_side = request.extensions_mut().remove::<OnUpgrade>();
         let headers = request.headers_mut();
@@ -125,12 +125,7 @@ impl Front {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, upgrade.clone());
         }
-        let mut response = self.client.request(request).await.map_err(|error| {
-            replicas.failed(at);
-            metrics::front_failed(service);
-            tracing::warn!(service, %error, "{service} cannot be reached");
-            Fault::unavailable(error)
-        })?;
+        let mut response = self.ask(service, replicas, request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(upgrade), Some(client_side)) = (upgrade, client_side) else {
                 return Err(Fault::internal("an upgrade that nobody asked for"));
@@ -149,6 +144,65 @@ impl Front {
             strip(response.headers_mut());
         }
         Ok(response.map(Body::new))
+    }
+
+    /// Asks one replica after the other until one is reached.
+    async fn ask(
+        &self,
+        service: &'static str,
+        replicas: &Replicas,
+        request: Request,
+    ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().cloned();
+        let path = path.ok_or_else(|| Fault::invalid("the request names no path"))?;
+        let body = Lent(Arc::new(Mutex::new(body)));
+        let mut left = replicas.addresses.len();
+        loop {
+            let (at, address) = replicas.next();
+            head.uri = Uri::builder()
+                .scheme("http")
+                .authority(address.clone())
+                .path_and_query(path.clone())
+                .build()
+                .map_err(Fault::internal)?;
+            let request = Request::from_parts(head.clone(), body.clone());
+            let error = match self.client.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            replicas.failed(at);
+            metrics::front_failed(service);
+            tracing::warn!(service, %error, "{service} cannot be reached");
+            left -= 1;
+            if left == 0 || !error.is_connect() {
+                return Err(Fault::unavailable(error));
+            }
+        }
+    }
+}
+
+/// A body that is still here when the one who was to send it has not begun.
+#[derive(Clone)]
+struct Lent(Arc<Mutex<Body>>);
+
+impl HttpBody for Lent {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut *self.0.lock()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().size_hint()
     }
 }
 
@@ -260,6 +314,29 @@ mod tests {
         assert_eq!(turns(2), [1, 0], "nobody is left, so everybody is tried");
         for wrong in ["", "a", ":1", "a:0", "a:1,,b:2", "me@a:1", "http://a:1"] {
             assert!(Replicas::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// fault:P11, row:D09: what reached nobody goes to the next replica, with its body.
+    #[tokio::test]
+    async fn a_request_that_reached_nobody_goes_to_the_next_replica() {
+        let there = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [gone.local_addr().unwrap(), there.local_addr().unwrap()];
+        drop(gone);
+        let replicas = Replicas::parse(&format!("{},{}", addresses[0], addresses[1])).unwrap();
+        let node = kit::Node::new();
+        let echo = Router::new().route("/echo", any(|body: String| async move { body }));
+        node.spawner().spawn("echo", async move {
+            axum::serve(there, echo).await.unwrap();
+        });
+        let front = Front::new(node.spawner());
+        for turn in 0..4 {
+            let request = Request::post("/echo").body(Body::from("once")).unwrap();
+            let answer = front.hand_on("message", &replicas, Peer(addresses[0]), request);
+            let body = answer.await.unwrap().into_body();
+            let body = axum::body::to_bytes(body, 100).await.unwrap();
+            assert_eq!(&body[..], b"once", "turn {turn}");
         }
     }
 

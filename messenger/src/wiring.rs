@@ -65,6 +65,9 @@ pub(crate) async fn build(
     if base.is_here(Service::Chat) {
         chat(node, &mut base, &user, &message, &ai, &verifier)?;
     }
+    if base.is_here(Service::Notification) {
+        notification(node, &base, &message);
+    }
     if base.is_here(Service::WsGateway) {
         ws_gateway(node, &mut base, &message, &ai, &verifier)?;
     }
@@ -170,6 +173,7 @@ pub(crate) fn groups(topics: &Topics) -> Vec<(&'static str, &str)> {
         message::groups(topics).as_slice(),
         &chat::groups(topics),
         &ai::groups(topics),
+        &notification::groups(topics),
         &ws_ai_advice::groups(topics),
         &ws_autoreply::groups(topics),
     ]
@@ -188,6 +192,7 @@ pub(crate) fn topics(config: &Config) -> Vec<TopicSpec> {
         message::topics(topics, partitions),
         chat::topics(topics, partitions),
         ai::topics(topics, partitions),
+        notification::topics(topics, partitions),
         ws_gateway::topics(topics, partitions),
         ws_ai_advice::topics(topics, partitions),
         ws_autoreply::topics(topics, partitions),
@@ -373,6 +378,17 @@ fn ai(
     let ai = ai::build(&base.config.ai, deps, node)?;
     base.offers.offer(contracts::ai::serve(ai.clone()));
     Ok(ai)
+}
+
+fn notification(node: &Node, base: &Base, message: &MessageClient) {
+    let deps = notification::Deps {
+        log: base.log.clone(),
+        topics: base.topics.clone(),
+        message: message.clone(),
+        clock: base.clock.clone(),
+        replica: base.replica.clone(),
+    };
+    notification::build(&base.config.notification, deps, node);
 }
 
 fn ws_ai_advice(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {

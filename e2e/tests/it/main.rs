@@ -13,19 +13,32 @@ macro_rules! scenarios {
         async fn $name($engine: e2e::Engine) $body
 
         mod $name {
-            crate::on_engines! { super::$name: embedded Embedded, servers Servers, split Split }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn embedded() {
+                super::$name(e2e::Engine::Embedded).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn servers() {
+                super::$name(e2e::Engine::Servers).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn split() {
+                super::$name(e2e::Engine::Split).await;
+            }
         }
     )*};
 }
 
-/// The same for what a process of its own is started for.
-macro_rules! scenarios_of_a_child {
+/// The same for what is seen only where there are servers.
+macro_rules! scenarios_on_servers {
     ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
         $(#[$doc])*
         async fn $name($engine: e2e::Engine) $body
 
         mod $name {
-            crate::on_engines! { super::$name: embedded Embedded, servers Servers }
+            crate::on_engines! { super::$name: servers Servers, split Split }
         }
     )*};
 }
@@ -43,15 +56,21 @@ use on_engines;
 mod accounts;
 mod agreement;
 mod assistant;
+mod bad_days;
 mod checker;
 mod child;
 mod conversation;
+mod foreign;
+mod grpc;
 mod ledger;
+mod measures;
 mod moving;
 mod operation;
 mod outages;
+mod presence;
 mod processes;
 mod provider;
+mod registry;
 mod secrecy;
 mod sockets;
 mod stops;

@@ -1,71 +1,66 @@
 //! An installation that grows up: what people have on embedded storage they have on the servers, and go on.
 
-use std::{net::SocketAddr, path::Path};
-
-use e2e::{Child, Engine, Person, command, fresh_database, key, message_of};
+use e2e::{Cluster, Engine, Person, Servers, fresh_database, key, message_of};
+use messenger::Config;
 use serde_json::{Value, json};
 
-use crate::{
-    assistant::{draft, run_in},
-    checker::started,
-};
+use crate::assistant::{draft, run_in};
 
-/// A folder with an embedded installation, and two people in it who talk.
+/// An embedded installation, and two people in it who talk.
 struct Home {
-    folder: tempfile::TempDir,
-    child: Option<Child>,
+    cluster: Cluster,
     ann: Person,
     bob: Person,
     chat: String,
 }
 
-type Addresses = (SocketAddr, SocketAddr);
-
 impl Home {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let addresses = Child::prepare(Engine::Embedded, folder.path(), |_| {}).await;
-        let child = started(folder.path(), addresses, None).await;
-        let ann = Person::register_at(addresses.0, "ann").await;
-        let bob = Person::register_at(addresses.0, "bob").await;
+        let cluster = Cluster::start(Engine::Embedded, |_| {}).await;
+        let ann = Person::register_at(cluster.public(), "ann").await;
+        let bob = Person::register_at(cluster.public(), "bob").await;
         let chat = ann.chat_with(&bob).await;
         Self {
-            folder,
-            child: Some(child),
+            cluster,
             ann,
             bob,
             chat,
         }
     }
 
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
     async fn stop(&mut self) {
-        let child = self.child.take().unwrap();
-        assert_eq!(child.stop().await, Some(0));
+        assert_eq!(self.cluster.stop(vec![0]).await, [Some(0)]);
     }
 
-    /// Goes on with the settings that the folder has now.
-    async fn start(&mut self, addresses: Addresses) {
-        self.child = Some(started(self.folder.path(), addresses, None).await);
-        (self.ann.server, self.bob.server) = (addresses.0, addresses.0);
+    /// Goes on with the settings that there are now.
+    async fn start(&mut self) {
+        self.cluster.run(vec![0], None).await;
+        let door = self.cluster.public();
+        (self.ann.server, self.bob.server) = (door, door);
     }
 
-    async fn moved(&self, to: &str) -> String {
-        let (is_done, text) = command(self.path(), &format!("move --to {to}"), None).await;
+    /// Settings with which the installation runs on `url`, and on the same log.
+    async fn settle(&mut self, url: &str) {
+        let on = |config: &mut Config| url.clone_into(&mut config.sql);
+        self.cluster.change(Engine::Embedded, on).await;
+    }
+
+    async fn moves(&self, url: &str) -> String {
+        let (is_done, text) = self.cluster.tell(&["move", "--to", url], None).await;
         assert!(is_done, "{text}");
+        text
+    }
+
+    /// What the program says instead of starting.
+    async fn refuses(&self) -> String {
+        let (is_up, text) = self.cluster.tell(&["run"], None).await;
+        assert!(!is_up, "it has started and ended");
         text
     }
 }
 
-/// Writes the settings with which the installation runs on `url`, and on the same log.
-async fn on(folder: &Path, url: &str) -> Addresses {
-    Child::prepare(Engine::Embedded, folder, |config| {
-        url.clone_into(&mut config.sql)
-    })
-    .await
+async fn empty() -> String {
+    fresh_database(&Servers::shared().postgres).await
 }
 
 /// What a person's list of chats shows, whatever their epochs.
@@ -79,7 +74,7 @@ async fn chats(person: &Person) -> (Value, Vec<String>) {
 }
 
 /// Lives, moves with `goes`, and lives on: whoever was connected comes back as if nothing had been.
-async fn carries_on(goes: impl AsyncFnOnce(&Path, &str) -> Addresses) {
+async fn carries_on(settles: impl AsyncFnOnce(&mut Home, &str)) {
     let mut home = Home::new().await;
     let Home { ann, bob, chat, .. } = &home;
     let eve = Person::register_at(ann.server, "eve").await;
@@ -109,14 +104,12 @@ async fn carries_on(goes: impl AsyncFnOnce(&Path, &str) -> Addresses) {
 
     home.stop().await;
     assert_eq!(at_bob.close_code().await, 4001);
-    let url = fresh_database().await;
-    let text = home.moved(&url).await;
-    assert!(
-        !text.contains("on its way"),
-        "an orderly stop leaves nothing: {text}"
-    );
-    let addresses = goes(home.path(), &url).await;
-    home.start(addresses).await;
+    let url = empty().await;
+    let text = home.moves(&url).await;
+    let is_at_rest = !text.contains("on its way");
+    assert!(is_at_rest, "an orderly stop leaves nothing: {text}");
+    settles(&mut home, &url).await;
+    home.start().await;
 
     // With the token and the position of before.
     let Home { ann, bob, chat, .. } = &home;
@@ -175,13 +168,13 @@ async fn carries_on(goes: impl AsyncFnOnce(&Path, &str) -> Addresses) {
     home.stop().await;
 }
 
-/// guarantee:G1, guarantee:G8, guarantee:G10, guarantee:G17, fault:F37: from SQLite to PostgreSQL, Kafka and Redis: tokens, positions,
-/// unread messages, keys and drafts are worth there what they were worth here.
+/// guarantee:G1, guarantee:G8, guarantee:G10, guarantee:G17: from SQLite to PostgreSQL, Kafka and Redis: tokens, positions, unread
+/// messages, keys and drafts are worth there what they were worth here.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_carry_on_after_a_move_to_the_servers() {
-    carries_on(async |folder, url| {
-        let url = url.to_owned();
-        Child::prepare(Engine::Servers, folder, |config| config.sql = url).await
+    carries_on(async |home, url| {
+        let on = |config: &mut Config| url.clone_into(&mut config.sql);
+        home.cluster.change(Engine::Servers, on).await;
     })
     .await;
 }
@@ -189,7 +182,7 @@ async fn people_carry_on_after_a_move_to_the_servers() {
 /// guarantee:G1, guarantee:G17: the same with the log that was there before: nothing in it is read twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_carry_on_after_a_move_with_the_log_they_had() {
-    carries_on(on).await;
+    carries_on(async |home, url| home.settle(url).await).await;
 }
 
 /// guarantee:G1, fault:F9: what a process that died had not read yet is read before the move; a trigger of the AI is not lost.
@@ -198,34 +191,20 @@ async fn what_is_on_its_way_arrives_before_the_move() {
     let mut home = Home::new().await;
     home.ann.bind(&home.chat, "autoreply").await;
     home.stop().await;
-    let addresses = Child::prepare(Engine::Embedded, home.path(), |_| {}).await;
-    let mut child = started(home.path(), addresses, Some("ai.intake.commit:1")).await;
-    home.bob.server = addresses.0;
+    home.cluster.run(vec![0], Some("ai.intake.commit:1")).await;
     let send = json!({ "key": key(), "text": "is anybody there?" });
     let path = home.bob.url(&format!("/api/messages/{}", home.chat));
-    let sent = home
-        .bob
-        .http
-        .post(path)
-        .json(&send)
-        .bearer_auth(&home.bob.token)
-        .send()
-        .await;
-    child.wait().await;
+    let send = home.bob.http.post(path).json(&send);
+    let sent = send.bearer_auth(&home.bob.token).send().await;
+    home.cluster.ended(&[0]).await;
 
-    let url = fresh_database().await;
-    let text = home.moved(&url).await;
-    assert!(
-        text.contains("on its way") && text.contains("the services run for a moment"),
-        "{text}"
-    );
-    let addresses = on(home.path(), &url).await;
-    home.start(addresses).await;
-    assert_eq!(
-        home.ann.texts(&home.chat).await,
-        ["is anybody there?"],
-        "{sent:?}"
-    );
+    let url = empty().await;
+    let text = home.moves(&url).await;
+    assert!(text.contains("the services run for a moment"), "{text}");
+    home.settle(&url).await;
+    home.start().await;
+    let texts = home.ann.texts(&home.chat).await;
+    assert_eq!(texts, ["is anybody there?"], "{sent:?}");
     assert!(draft(&home.ann).await["text"].is_string());
     home.stop().await;
 }
@@ -246,35 +225,29 @@ async fn a_killed_move_is_completed_by_the_same_command() {
         let mut home = Home::new().await;
         home.ann.say(&home.chat, "before").await;
         home.stop().await;
-        let url = fresh_database().await;
-        let words = format!("move --to {url}");
-        let source = std::fs::read(home.path().join("messenger.toml")).unwrap();
-        let (is_done, text) = command(home.path(), &words, Some(point)).await;
+        let url = empty().await;
+        let words = ["move", "--to", &url];
+        let (is_done, text) = home.cluster.tell(&words, Some(point)).await;
         assert!(!is_done, "{point}: {text}");
 
-        let there = on(home.path(), &url).await;
-        let (is_up, text) = command(home.path(), "run", None).await;
-        assert!(!is_up && text.contains("messenger move"), "{point}: {text}");
-        let target = std::fs::read(home.path().join("messenger.toml")).unwrap();
-        std::fs::write(home.path().join("messenger.toml"), source).unwrap();
+        home.settle(&url).await;
+        let text = home.refuses().await;
+        assert!(text.contains("messenger move"), "{point}: {text}");
+        home.cluster.change(Engine::Embedded, |_| {}).await;
+        let mut said = vec!["before"];
         if is_here {
             // The source has not moved: whoever starts it loses nothing of what is said until the move.
-            let here = Child::prepare(Engine::Embedded, home.path(), |_| {}).await;
-            home.start(here).await;
+            home.start().await;
             home.bob.say(&home.chat, "meanwhile").await;
+            said.push("meanwhile");
             home.stop().await;
         } else {
-            let (is_up, text) = command(home.path(), "run", None).await;
-            assert!(!is_up && text.contains("has moved to"), "{point}: {text}");
+            let text = home.refuses().await;
+            assert!(text.contains("has moved to"), "{point}: {text}");
         }
-        home.moved(&url).await;
-        std::fs::write(home.path().join("messenger.toml"), target).unwrap();
-        home.start(there).await;
-        let said: &[&str] = if is_here {
-            &["before", "meanwhile"]
-        } else {
-            &["before"]
-        };
+        home.moves(&url).await;
+        home.settle(&url).await;
+        home.start().await;
         assert_eq!(home.ann.texts(&home.chat).await, said, "{point}");
         home.stop().await;
     }

@@ -1,10 +1,8 @@
 //! What never stands in a log, even at its most talkative.
 
-use e2e::{Child, Person, Provider, Socket, eventually, key};
+use e2e::{Cluster, Person, Provider, Socket, eventually, key};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-
-use crate::checker::started;
 
 /// Stands in every text of the scenario, also in those that are refused.
 const WORD: &str = "xylophone";
@@ -137,32 +135,28 @@ async fn talk(server: std::net::SocketAddr, ann: &Person, bob: &Person) {
     eventually("the reply", async || bob.history(&chat).await.len() == 4).await;
 }
 
-scenarios_of_a_child! {
+scenarios! {
     /// row:G24: no password, token, key or text of a message is in the log, at any level, whatever was done or refused. Its request ids are.
     async fn no_log_holds_a_secret_or_a_text(engine) {
         let provider = Provider::start().await;
-        let folder = tempfile::tempdir().unwrap();
         let url = provider.url.clone();
-        let addresses = Child::prepare(engine, folder.path(), |config| {
+        let mut cluster = Cluster::prepare(engine, |config| {
             "trace".clone_into(&mut config.log_filter);
             config.ai.provider = serde_json::from_value(json!("chat_completions")).unwrap();
             config.ai.base_url = url;
         }).await;
-        let settings = folder.path().join("messenger.toml");
-        let with_key = std::fs::read_to_string(&settings).unwrap().replacen("[ai]\n", &format!("[ai]\napi_key = \"{API_KEY}\"\n"), 1);
-        std::fs::write(&settings, with_key).unwrap();
-        let child = started(folder.path(), addresses, None).await;
-        let secrets = live(addresses.0).await;
+        cluster.set("MESSENGER_AI__API_KEY", API_KEY);
+        cluster.run(cluster.all(), None).await;
+        let secrets = live(cluster.public()).await;
         assert!(provider.asked().iter().all(|call| call.authorization.ends_with(API_KEY)), "the key is in use");
         let http = e2e::client();
-        let answer = http.get(format!("http://{}/api/users/me", addresses.0)).header("x-request-id", "find-me-in-the-log").send().await.unwrap();
+        let answer = http.get(format!("http://{}/api/users/me", cluster.public())).header("x-request-id", "find-me-in-the-log").send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 401);
-        let log = child.log();
+        let log = cluster.log();
         assert!(log.contains(r#""level":"TRACE""#) && log.contains("find-me-in-the-log"), "the log is talkative");
         for secret in &secrets {
             let found = log.lines().find(|line| line.contains(secret.as_str()));
             assert!(found.is_none(), "`{secret}` stands in the log: {}", found.unwrap_or_default());
         }
-        assert_eq!(child.stop().await, Some(0));
     }
 }

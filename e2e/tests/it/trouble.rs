@@ -7,17 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Child, Engine, Person, Socket, key};
+use e2e::{Cluster, Engine, Person, Socket, key};
 use serde_json::{Value, json};
-
-use crate::checker::started;
 
 /// Connections of one person that never read.
 const STALLED: usize = 100;
 
 /// Resident memory of a process in KiB.
-fn resident(child: &Child) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
+fn resident(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status
         .lines()
         .find(|line| line.starts_with("VmRSS:"))
@@ -46,17 +44,16 @@ async fn paced(
     taken
 }
 
-scenarios_of_a_child! {
+scenarios! {
     /// row:D13, guarantee:G17: a hundred sockets that do not read cost a bounded piece of memory and delay nobody else.
     async fn stalled_sockets_harm_nobody(engine) {
-        let folder = tempfile::tempdir().unwrap();
-        let addresses = Child::prepare(engine, folder.path(), |config| {
-            config.ws_gateway.commands_per_10s = 1_000_000;
-            config.ws_gateway.connections_per_person = 200;
+        let mut cluster = Cluster::start(engine, |config| {
+            config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+            config.ws_gateway.sockets.connections_per_person = 200;
         })
         .await;
-        let mut child = started(folder.path(), addresses, None).await;
-        let (ann, bob) = (Person::register_at(addresses.0, "ann").await, Person::register_at(addresses.0, "bob").await);
+        let (server, gateway) = (cluster.doors()[0], cluster.id(cluster.of("ws-gateway")[0]));
+        let (ann, bob) = (Person::register_at(server, "ann").await, Person::register_at(server, "bob").await);
         let chat = ann.chat_with(&bob).await;
         let (mut talker, mut listener) = (ann.connect().await, bob.connect().await);
         listener.watch(&chat).await;
@@ -67,9 +64,9 @@ scenarios_of_a_child! {
             socket.watch(&chat).await;
             stalled.push(socket);
         }
-        let before = resident(&child);
+        let before = resident(gateway);
         let during = paced(&mut talker, &mut listener, &chat, 600).await;
-        let after = resident(&child);
+        let after = resident(gateway);
         let p99 = |taken: &[Duration]| taken[taken.len() * 99 / 100];
         println!(
             "{engine:?}: {STALLED} stalled sockets: resident {before} KiB before, {after} KiB during; p99 of the others {:?} without, {:?} with",
@@ -90,8 +87,7 @@ scenarios_of_a_child! {
             told += usize::from(lag.await);
         }
         assert_eq!(told, STALLED, "each one that does not keep up is told");
-        assert!(!child.has_ended());
-        child.kill().await;
+        assert!(!cluster.has_ended());
     }
 }
 
@@ -118,18 +114,21 @@ async fn send(person: &Person, chat: &str, key: &str, text: &str) -> Option<Valu
     }
 }
 
-async fn fills_and_frees(engine: Engine, disk: &Path) {
-    let folder = tempfile::tempdir_in(disk).unwrap();
-    let addresses = Child::prepare(engine, folder.path(), |_| {}).await;
-    let mut child = started(folder.path(), addresses, None).await;
+async fn fills_and_frees(disk: &Path) {
+    let mut cluster = Cluster::prepare(Engine::Embedded, |config| {
+        config.data = disk.join("data");
+    })
+    .await;
+    cluster.run(cluster.all(), None).await;
+    let server = cluster.public();
     let (ann, bob) = (
-        Person::register_at(addresses.0, "ann").await,
-        Person::register_at(addresses.0, "bob").await,
+        Person::register_at(server, "ann").await,
+        Person::register_at(server, "bob").await,
     );
     let chat = ann.chat_with(&bob).await;
     let (mut said, mut refused) = (Vec::new(), 0);
     for round in 0..3 {
-        fill(folder.path());
+        fill(disk);
         for n in 0..40 {
             let (key, text) = (key(), format!("{round}/{n} {}", "x".repeat(4000)));
             let mut stored = None;
@@ -143,7 +142,7 @@ async fn fills_and_frees(engine: Engine, disk: &Path) {
                         said.len().min(200),
                         "what is stored can be read"
                     );
-                    std::fs::remove_file(folder.path().join("filler")).unwrap_or_default();
+                    std::fs::remove_file(disk.join("filler")).unwrap_or_default();
                 }
                 assert!(
                     since.elapsed() < Duration::from_secs(30),
@@ -155,14 +154,13 @@ async fn fills_and_frees(engine: Engine, disk: &Path) {
     }
     let history = ann.texts(&chat).await;
     println!(
-        "{engine:?}: 3 times full, {refused} sends refused, {} confirmed, {} found",
+        "3 times full, {refused} sends refused, {} confirmed, {} found",
         said.len(),
         history.len()
     );
     assert!(refused >= 3, "the disk was full");
     assert_eq!(history, said);
-    assert!(!child.has_ended());
-    child.kill().await;
+    assert!(!cluster.has_ended());
 }
 
 /// row:G11, guarantee:G1: a disk of 64 MB that is filled and freed under sends. `scripts/small-disk` makes the disk.
@@ -170,5 +168,5 @@ async fn fills_and_frees(engine: Engine, disk: &Path) {
 #[ignore = "needs a small disk: scripts/small-disk"]
 async fn a_full_disk_refuses_and_recovers() {
     let disk = std::env::var_os("SMALL_DISK").expect("SMALL_DISK names a folder on a small disk");
-    fills_and_frees(Engine::Embedded, Path::new(&disk)).await;
+    fills_and_frees(Path::new(&disk)).await;
 }

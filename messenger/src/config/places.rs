@@ -83,21 +83,6 @@ impl Default for Places {
 }
 
 impl Places {
-    /// Where `service` is, to be changed.
-    pub fn of_mut(&mut self, service: Service) -> &mut Place {
-        match service {
-            Service::WsGateway => &mut self.ws_gateway,
-            Service::Auth => &mut self.auth,
-            Service::User => &mut self.user,
-            Service::Chat => &mut self.chat,
-            Service::Message => &mut self.message,
-            Service::Ai => &mut self.ai,
-            Service::Notification => &mut self.notification,
-            Service::WsAiAdvice => &mut self.ws_ai_advice,
-            Service::WsAutoreply => &mut self.ws_autoreply,
-        }
-    }
-
     /// Where `service` is.
     pub fn of(&self, service: Service) -> &Place {
         match service {

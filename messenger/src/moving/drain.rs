@@ -100,8 +100,9 @@ async fn has_unread(log: &dyn EventLog, group: &str, topic: &str) -> anyhow::Res
     }
 }
 
-/// Runs all services until nothing is appended to the log any more.
+/// Runs all services until nothing is appended to the log any more. What they have to say is in their log.
 async fn run(config: &Config, quiet: Duration) -> anyhow::Result<()> {
+    kit::telemetry::init_logs(&config.log_filter).map_err(|error| anyhow!(error))?;
     let mut config = config.clone();
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.http.public, config.http.private) = (nowhere, nowhere);

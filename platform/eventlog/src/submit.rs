@@ -112,6 +112,13 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
         }
     }
 
+    /// Tells everybody who waits that the outcome is unknown: what brings the answers has lost its place.
+    pub fn give_up(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.count = 0;
+        waiting.by_key.clear();
+    }
+
     /// How many wait now.
     pub fn waiting(&self) -> usize {
         self.waiting.lock().count
@@ -224,6 +231,20 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
         assert_eq!(submitter.waiting(), 0);
         submitter.answer(&"a", 1);
+    }
+
+    /// fault:K7: whoever waits hears at once that the answers were lost, and others may wait after them.
+    #[tokio::test(start_paused = true)]
+    async fn when_the_answers_are_lost_nobody_waits_for_the_deadline() {
+        let submitter = submitter(1);
+        let (pending, begun) = (submitter.begin("a").unwrap(), Instant::now());
+        submitter.give_up();
+        let next = submitter.begin("a").unwrap();
+        let fault = pending.wait().await.unwrap_err();
+        assert!(fault.is(Code::Unavailable) && fault.public().contains("same key"));
+        assert_eq!((begun.elapsed(), submitter.waiting()), (Duration::ZERO, 1));
+        submitter.answer(&"a", 1);
+        assert_eq!(next.wait().await.unwrap(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer},
     message::BorrowedMessage,
     types::RDKafkaErrorCode as Code,
@@ -24,6 +24,7 @@ use super::{
     context::{Change, Name},
     reader::{Marks, Reader, check_position, delivered, kafka_number},
     settings::ANSWER_TIMEOUT,
+    thread::Hurry,
     topics::Topics,
 };
 use crate::{Delivered, Error, Partition, Poll, StartAt, Subscription, metrics};
@@ -62,6 +63,7 @@ struct Kept {
 
 /// A member of a group, on its thread.
 pub(super) struct Member {
+    config: ClientConfig,
     reader: Reader,
     subscription: Subscription,
     topics: Arc<Topics>,
@@ -71,23 +73,26 @@ pub(super) struct Member {
     is_unreported: bool,
     /// What the owner has to be told first.
     troubles: VecDeque<Error>,
-    /// The topics made again that this member has seen.
-    changes: u64,
+    /// The identities of its topics.
+    ids: Vec<Option<Uuid>>,
     /// Where the group is, in what this member owns.
     kept: HashMap<Partition, Kept>,
     told: Instant,
 }
 
 impl Member {
+    /// `config` is that of the member's client.
     pub(super) fn new(
-        reader: Reader,
+        config: ClientConfig,
         subscription: Subscription,
         topics: Arc<Topics>,
     ) -> Result<Self, Error> {
-        let names: Vec<&str> = subscription.topics.iter().map(|name| &**name).collect();
-        reader.consumer.subscribe(&names).map_err(away)?;
+        let group = Arc::clone(&subscription.group);
+        let reader = Reader::new(&config, Some(group), Hurry::default())?;
+        reader.join(&subscription)?;
         Ok(Self {
-            changes: topics.changes(),
+            ids: topics.ids(&subscription.topics),
+            config,
             reader,
             subscription,
             topics,
@@ -98,6 +103,11 @@ impl Member {
             kept: HashMap::new(),
             told: Instant::now(),
         })
+    }
+
+    /// Who waits for this member.
+    pub(super) fn hurry(&self) -> Hurry {
+        self.reader.hurry.clone()
     }
 
     /// One poll of the port.
@@ -163,7 +173,7 @@ impl Member {
             let context = self.reader.consumer.context();
             context.decline(&self.reader.consumer).map_err(away)?;
         }
-        self.renew();
+        self.renew()?;
         if !self.reader.is_doubtful {
             return Ok(());
         }
@@ -177,27 +187,29 @@ impl Member {
         }
     }
 
-    /// A topic that was made again is another one: its partitions begin anew.
-    fn renew(&mut self) {
-        let changes = self.topics.changes();
-        if changes == self.changes {
-            return;
+    /// A topic that was made again is another one, and its partitions begin anew: with a client that knows nothing of the old
+    /// leaders. The library keeps leaders by the name of the topic, and believes nobody who is younger in office.
+    fn renew(&mut self) -> Result<(), Error> {
+        let ids = self.topics.ids(&self.subscription.topics);
+        if ids == self.ids {
+            return Ok(());
         }
-        self.changes = changes;
-        for cursor in self.cursors.values_mut() {
-            let id = self.topics.id(&cursor.partition.topic);
-            if cursor.place != Place::New && id.is_some_and(|id| id != cursor.partition.topic_id) {
-                cursor.place = Place::New;
-                self.is_unreported = true;
-            }
-        }
+        self.ids = ids;
+        self.leave();
+        // The old client ends here, so that the new one is the only one of its name.
+        let group = Arc::clone(&self.subscription.group);
+        self.reader = Reader::new(&self.config, Some(group), self.hurry())?;
+        self.cursors.clear();
+        self.kept.clear();
+        self.is_unreported = true;
+        self.reader.join(&self.subscription)
     }
 
     /// Stops the partitions whose position is not in the log, and goes on with the others where they are.
     fn look_at_positions(&mut self) -> Result<(), Error> {
         self.runtime
             .block_on(self.topics.find(&self.subscription.topics))?;
-        self.renew();
+        self.renew()?;
         let places = self.cursors.iter();
         let places = places.filter_map(|(slot, cursor)| match cursor.place {
             Place::At(position) => Some((*slot, position)),
@@ -416,6 +428,15 @@ impl Member {
         }
     }
 
+    /// Tells the log for the last time, and takes nothing any more.
+    fn leave(&mut self) {
+        if let Some(before) = self.told.checked_sub(ADVICE) {
+            self.told = before;
+        }
+        self.tell();
+        self.reader.consumer.context().close(&self.reader.consumer);
+    }
+
     fn marks(&self, slot: Slot) -> Result<Marks, Error> {
         self.reader.marks(&self.subscription.topics[slot.0], slot.1)
     }
@@ -445,11 +466,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(before) = self.told.checked_sub(ADVICE) {
-            self.told = before;
-        }
-        self.tell();
-        self.reader.consumer.context().close(&self.reader.consumer);
+        self.leave();
     }
 }
 

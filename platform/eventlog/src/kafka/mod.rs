@@ -18,10 +18,14 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use kit::Spawner;
+use kit::{Breaker, BreakerConfig, Spawner};
 
 use self::{
     consumer::{Follower, KafkaConsumer, KafkaTail},
@@ -29,7 +33,7 @@ use self::{
     producer::Appender,
     reader::{Marks, Reader},
     settings::Settings,
-    thread::Worker,
+    thread::{Hurry, Worker},
     topics::Topics,
 };
 use crate::{
@@ -44,7 +48,14 @@ pub(crate) struct KafkaLog {
     settings: Settings,
     topics: Arc<Topics>,
     appender: Appender,
+    breaker: Breaker,
 }
+
+/// Appends that failed in a row before the brokers count as away, and how long nobody waits for them then.
+const BREAKER: BreakerConfig = BreakerConfig {
+    failures: 5,
+    open: Duration::from_secs(1),
+};
 
 /// What has failed and may be well again.
 fn away(why: impl Display) -> Error {
@@ -73,6 +84,7 @@ impl KafkaLog {
             settings,
             topics,
             appender,
+            breaker: Breaker::new("kafka", BREAKER),
         })
     }
 }
@@ -86,8 +98,20 @@ impl EventLog for KafkaLog {
 
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
-        let topic = self.topics.topic(topic).await?;
-        self.appender.append(&topic.name, &records).await?;
+        self.breaker.admit().map_err(away)?;
+        let appending = async {
+            let topic = self.topics.topic(topic).await?;
+            self.appender.renew(self.topics.changes());
+            let begun = Instant::now();
+            self.appender.append(&topic.name, &records).await?;
+            ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
+                .record(begun.elapsed());
+            Ok(topic)
+        };
+        let appended = appending.await;
+        let is_away = matches!(appended, Err(Error::Unavailable(_)));
+        self.breaker.note(is_away);
+        let topic = appended?;
         let bytes = records
             .iter()
             .map(|record| record.key.len() + record.value.len());
@@ -108,17 +132,16 @@ impl EventLog for KafkaLog {
             self.topics.topic(name).await?;
         }
         let config = self.settings.member(&subscription);
-        let reader = Reader::new(&config, Some(Arc::clone(&subscription.group)))?;
-        let hurry = reader.hurry.clone();
-        let member = Member::new(reader, subscription, Arc::clone(&self.topics))?;
+        let member = Member::new(config, subscription, Arc::clone(&self.topics))?;
+        let hurry = member.hurry();
         Ok(Box::new(KafkaConsumer::new(Worker::start(member, hurry)?)))
     }
 
     async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
         let topic = self.topics.topic_now(topic).await?;
         let marks = self.appender.marks(topic.clone()).await?;
-        let reader = Reader::new(&self.settings.reader(), None)?;
-        let hurry = reader.hurry.clone();
+        let hurry = Hurry::default();
+        let reader = Reader::new(&self.settings.reader(), None, hurry.clone())?;
         let follower = Follower::new(reader, Arc::clone(&self.topics), topic, &marks)?;
         Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
     }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -89,9 +89,12 @@ impl ProducerContext for Deliveries {
 
 type Producer = ThreadedProducer<Deliveries>;
 
-/// The producer of a log; another one takes its place after an error that it cannot survive.
+/// The producer of a log; another one takes its place after an error that it cannot survive, and when a topic was made again:
+/// what it knows of the leaders of the old one keeps it from those of the new one.
 pub(super) struct Appender {
     settings: Settings,
+    /// The topics made again that the producer knows of.
+    changes: AtomicU64,
     room: Arc<Notify>,
     /// Absent after the close.
     producer: RwLock<Option<Producer>>,
@@ -103,9 +106,19 @@ impl Appender {
         let producer = RwLock::new(Some(make(&settings, &room)?));
         Ok(Self {
             settings,
+            changes: AtomicU64::new(0),
             room,
             producer,
         })
+    }
+
+    /// `changes` topics were made again until now.
+    pub(super) fn renew(&self, changes: u64) {
+        if self.changes.swap(changes, Ordering::AcqRel) != changes
+            && let Ok(producer) = self.producer()
+        {
+            self.replace(producer);
+        }
     }
 
     fn producer(&self) -> Result<Producer, Error> {
@@ -181,26 +194,26 @@ impl Appender {
         }
     }
 
-    /// After a fatal error, as when a topic was made again under it, a producer takes nothing any more.
+    /// After a fatal error a producer takes nothing any more.
     fn replace_failed(&self, failed: Producer) {
-        let Some((code, why)) = failed.client().fatal_error() else {
-            return;
-        };
+        if let Some((code, why)) = failed.client().fatal_error() {
+            tracing::warn!(?code, why, "the producer has failed");
+            self.replace(failed);
+        }
+    }
+
+    /// A new producer takes the place of `old`, which ends when nothing is under way with it.
+    fn replace(&self, old: Producer) {
         let mut producer = self.producer.write();
-        let is_this = |now: &Producer| now.client().native_ptr() == failed.client().native_ptr();
+        let is_this = |now: &Producer| now.client().native_ptr() == old.client().native_ptr();
         if producer.as_ref().is_some_and(is_this) {
-            tracing::warn!(
-                ?code,
-                why,
-                "the producer has failed; a new one takes its place"
-            );
             match make(&self.settings, &self.room) {
                 Ok(new) => bury(producer.replace(new)),
                 Err(error) => tracing::error!(%error, "there is no new producer"),
             }
         }
         drop(producer);
-        bury(Some(failed));
+        bury(Some(old));
     }
 
     /// Waits for what is under way, within a bound; nothing is taken afterwards.

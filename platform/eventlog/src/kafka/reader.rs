@@ -21,7 +21,7 @@ use super::{
     settings::ANSWER_TIMEOUT,
     thread::Hurry,
 };
-use crate::{Delivered, Error, Partition};
+use crate::{Delivered, Error, Partition, Subscription};
 
 /// The longest blocking wait: so late it sees that somebody waits for the thread.
 const SLICE: Duration = Duration::from_millis(100);
@@ -45,16 +45,27 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &ClientConfig, group: Option<Arc<str>>) -> Result<Self, Error> {
+    /// `hurry` counts those who wait for the thread that reads.
+    pub(super) fn new(
+        config: &ClientConfig,
+        group: Option<Arc<str>>,
+        hurry: Hurry,
+    ) -> Result<Self, Error> {
         let consumer = config
             .create_with_context(Context::new(group))
             .map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(Self {
             consumer,
-            hurry: Hurry::default(),
+            hurry,
             is_doubtful: false,
             trouble: None,
         })
+    }
+
+    /// Joins the group.
+    pub(super) fn join(&self, subscription: &Subscription) -> Result<(), Error> {
+        let names: Vec<&str> = subscription.topics.iter().map(|name| &**name).collect();
+        self.consumer.subscribe(&names).map_err(away)
     }
 
     /// Reads at most `max` records: waits for the first until `deadline`, and for no other. `accept` makes a
@@ -226,7 +237,7 @@ pub(super) fn stretch(
     let mut config = config.clone();
     // The end may be a mark of a transaction, which is no record.
     config.set("enable.partition.eof", "true");
-    let reader = Reader::new(&config, None)?;
+    let reader = Reader::new(&config, None, Hurry::default())?;
     let number = kafka_number(partition.number);
     let (low, high) = reader.marks(&partition.topic, number)?;
     let from = from.clamp(low, high);

@@ -164,6 +164,11 @@ impl Topics {
         self.known.read().get(name).map(|topic| topic.id)
     }
 
+    /// The identity of each topic, as far as it is known.
+    pub(super) fn ids(&self, names: &[Arc<str>]) -> Vec<Option<Uuid>> {
+        names.iter().map(|name| self.id(name)).collect()
+    }
+
     /// Rises when a topic was found made again.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)

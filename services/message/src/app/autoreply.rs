@@ -101,6 +101,7 @@ impl Replies {
             reply_to: None,
             from_run: None,
             ai: Some(reply),
+            request: None,
         });
         kit::failpoint!("message.release");
         self.log

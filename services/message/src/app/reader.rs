@@ -11,11 +11,12 @@ use contracts::{
     events::{Send, Topics},
     frames::{self, Head},
     message::{
-        Attachment, Events, History, MAX_PAGE, Marks, Message, MessageApi, Page, Stored, Summary,
+        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page,
+        Readers, Stored, Summary,
     },
     pipeline::{self, SendResult, Waiter},
 };
-use eventlog::{EventLog, Record, Tail, submit::Submitter};
+use eventlog::{EventLog, Record, submit::Submitter};
 use kit::{BoxError, Call, CancellationToken, Fault};
 
 use crate::store::Store;
@@ -32,7 +33,7 @@ pub(crate) struct Reader {
 }
 
 /// Answers the sends of this process from the forward topic. The process is ready while `tailing` says so,
-/// so no answer can be missed; when the tail loses continuity the waiters run into their deadline.
+/// so no answer can be missed; when the tail loses its place, those who wait are told that their outcome is unknown.
 pub(crate) async fn answer_sends(
     log: Arc<dyn EventLog>,
     topics: Arc<Topics>,
@@ -40,35 +41,23 @@ pub(crate) async fn answer_sends(
     tailing: Arc<AtomicBool>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
-    let mut tail = log.tail(&topics.forward_message).await?;
+    let tail = log.tail(&topics.forward_message).await?;
     tailing.store(true, Ordering::Release);
-    let result = answer(tail.as_mut(), &submitter, &token).await;
-    tailing.store(false, Ordering::Release);
-    result
-}
-
-async fn answer(
-    tail: &mut dyn Tail,
-    submitter: &Submitter<Waiter, SendResult>,
-    token: &CancellationToken,
-) -> Result<(), BoxError> {
-    loop {
-        let records = tokio::select! {
-            records = tail.next(500) => records?,
-            () = token.cancelled() => return Ok(()),
-        };
+    let followed = eventlog::follow(tail, &token, |records| {
         if submitter.waiting() == 0 {
-            continue;
+            return;
         }
         for record in records {
-            if let Some((waiter, result)) = Head::parse(&record.value)
-                .ok()
-                .and_then(|head| pipeline::answer(&head))
-            {
+            let head = Head::parse(&record.value).ok();
+            if let Some((waiter, result)) = head.as_ref().and_then(pipeline::answer) {
                 submitter.answer(&waiter, result);
             }
         }
-    }
+    });
+    let followed = followed.await;
+    tailing.store(false, Ordering::Release);
+    submitter.give_up();
+    Ok(followed?)
 }
 
 fn found<T>(value: Option<T>) -> Result<T, Fault> {
@@ -90,6 +79,7 @@ impl MessageApi for Reader {
         // Nobody but this service says that the AI wrote something.
         let message = Send {
             ai: None,
+            request: Some(call.request_id().to_owned()),
             ..message
         };
         let waiter = pipeline::waiter(&message);
@@ -201,6 +191,21 @@ impl MessageApi for Reader {
             .await
     }
 
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        if people.len() > MAX_PEERS {
+            return Err(Fault::invalid(format!(
+                "at most {MAX_PEERS} people are looked up at once"
+            )));
+        }
+        call.run(async { Ok(self.store.peers(reader, people).await?) })
+            .await
+    }
+
     async fn thread_messages(
         &self,
         call: &Call,
@@ -215,5 +220,17 @@ impl MessageApi for Reader {
             Ok(self.store.thread_messages(chat, after, limit).await?)
         })
         .await
+    }
+
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault> {
+        check_limit(limit, MAX_PAGE)?;
+        call.run(async { Ok(self.store.readers(chat, o, limit).await?) })
+            .await
     }
 }

@@ -320,6 +320,7 @@ impl Worker {
         metrics::histogram!(names::BATCH).record(records as f64);
         for (part, (after, out)) in parts.into_iter().zip(results) {
             count(&out);
+            trace(&part.records);
             outgoing.extend(out);
             appended.push((part.partition.clone(), after));
             owned.insert(
@@ -354,6 +355,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Says of each send that its outcome stands, so that a request can be followed through the logs.
+fn trace(records: &[Parsed]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for record in records {
+        if let Parsed::Send(send) = record {
+            tracing::debug!(request.id = send.request, chat.id = %send.chat, "a message was stored, known or refused");
+        }
     }
 }
 

@@ -249,6 +249,7 @@ impl Batch {
                 owner: binding.owner,
                 mode: binding.mode,
                 o,
+                request: send.request.clone(),
             })
             .collect();
         ready.sort_by_key(|feed| feed.thread);

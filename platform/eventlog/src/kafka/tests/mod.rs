@@ -4,6 +4,7 @@
 
 mod groups;
 mod outages;
+mod own;
 mod topics;
 
 use std::{sync::Arc, time::Duration};

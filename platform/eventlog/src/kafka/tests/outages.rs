@@ -1,12 +1,6 @@
 //! Brokers that are away, and one that is killed.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Command, Stdio},
-};
-
-use super::*;
+use super::{own::Own, *};
 use crate::{
     Error,
     kafka::{Appender, Settings},
@@ -80,61 +74,20 @@ async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
     );
 }
 
-/// A broker of this test alone.
-struct Own {
-    port: u16,
-}
-
-impl Own {
-    fn start() -> Self {
-        // The controller listens on the port 4000 above.
-        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        let mut ports = (8000..9999).filter(|port| is_free(*port) && is_free(port + 4000));
-        let own = Self {
-            port: ports.next().expect("a free port"),
-        };
-        own.script("up");
-        own
+/// row:F10: while no broker answers appends soon fail at once; `a_killed_broker_costs_nothing_that_was_confirmed` shows
+/// how it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_fail_at_once_when_the_brokers_are_known_to_be_away() {
+    let log = open(NOBODY, hasty());
+    let append = || log.append("topic", numbered(0..1, 10));
+    let failed = futures_util::future::join_all((0..5).map(|_| append())).await;
+    assert!(failed.iter().all(Result::is_err));
+    assert!(log.breaker.is_open());
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert!(matches!(append().await, Err(Error::Unavailable(_))));
     }
-
-    fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn folder(&self) -> String {
-        format!("/tmp/messenger-kafka-{}", self.port)
-    }
-
-    fn script(&self, command: &str) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
-        let status = Command::new(script)
-            .arg(command)
-            .env("MESSENGER_TEST_KAFKA_PORT", self.port.to_string())
-            .env_remove("KAFKA_BROKERS")
-            .stdout(Stdio::null())
-            .status();
-        assert!(status.unwrap().success(), "scripts/kafka {command}");
-    }
-
-    fn kill(&self) {
-        let pid = std::fs::read_to_string(format!("{}/pid", self.folder())).unwrap();
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
-        assert!(killed.unwrap().success());
-        let process = format!("/proc/{}", pid.trim());
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while Path::new(&process).exists() {
-            assert!(std::time::Instant::now() < deadline, "the broker dies");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.script("down");
-        // What is left is a folder below /tmp.
-        let _ = std::fs::remove_dir_all(self.folder());
-    }
+    assert!(begun.elapsed() < Duration::from_millis(200));
 }
 
 /// fault:F5, fault:F6: a broker is killed under load and comes back. What was confirmed is read once and in order by
@@ -153,7 +106,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
 
     let (appending, name) = (Arc::clone(&log), Arc::clone(&topic.name));
     let mut killing = tokio::task::spawn_blocking(move || {
-        own.kill();
+        own.script("kill");
         own.script("up");
         own
     });
@@ -178,6 +131,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
         }
     }
     assert!(unknown > 0, "the outage was noticed");
+    assert!(!log.breaker.is_open(), "row:F10: it closed");
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = log.check().await {
         assert!(Instant::now() < deadline, "{error}");

@@ -6,7 +6,7 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 
-use super::*;
+use super::{own::Own, *};
 use crate::{Error, suite::Ledger};
 
 /// row:G36: two processes that start together make the same topics; both get them.
@@ -50,11 +50,29 @@ async fn an_append_larger_than_the_queue_waits_for_room() {
     assert!(records.iter().all(|record| record.value.len() == size));
 }
 
-/// fault:F8: who followed a topic that was made again is told; who stored a place begins anew in the new one,
+/// fault:F8, fault:K7: who followed a topic that was made again is told; who stored a place begins anew in the new one,
 /// and who kept it in the log as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_made_again_is_another_one() {
-    let log = open(&brokers(), Config::default());
+    is_another_one(&brokers(), || {}).await;
+}
+
+/// fault:K7: the leaders of the new topic are younger in office than those of the old one, so that what the client library
+/// knows of the old ones is newer than what is true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_has_leaders_of_its_own() {
+    let own = tokio::task::spawn_blocking(Own::start).await.unwrap();
+    is_another_one(&own.brokers(), || {
+        own.script("down");
+        own.script("up");
+    })
+    .await;
+    drop(tokio::task::spawn_blocking(move || drop(own)).await);
+}
+
+/// `meanwhile` happens before the topic goes.
+async fn is_another_one(brokers: &str, meanwhile: impl FnOnce()) {
+    let log = open(brokers, Config::default());
     let before = topic(&log, "again", 2).await;
     log.append(&before.name, numbered(0..200, 10))
         .await
@@ -78,7 +96,10 @@ async fn a_topic_that_was_made_again_is_another_one() {
             .unwrap();
     }
 
-    delete(&before.name).await;
+    tokio::task::block_in_place(meanwhile);
+    append_patiently(&log, &before, numbered(200..300, 10)).await;
+    follow(tail.as_mut(), 100).await;
+    delete(brokers, &before.name).await;
     let again = TopicSpec {
         name: Arc::clone(&before.name),
         partitions: 2,
@@ -137,9 +158,9 @@ async fn append_patiently(log: &KafkaLog, topic: &Topic, records: Vec<Record>) {
     }
 }
 
-async fn delete(name: &str) {
+async fn delete(brokers: &str, name: &str) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers())
+        .set("bootstrap.servers", brokers)
         .create()
         .unwrap();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
@@ -151,10 +172,10 @@ async fn delete(name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_just_made_can_be_read_at_once() {
     let log = open(&brokers(), Config::default());
-    for _ in 0..5 {
+    for _ in 0..3 {
         let specs = (0..12).map(|_| TopicSpec {
             name: name("young"),
-            partitions: 16,
+            partitions: 4,
         });
         let topics = log.ensure(&specs.collect::<Vec<_>>()).await.unwrap();
         for topic in topics.iter().rev() {
