@@ -125,7 +125,12 @@ impl Cluster {
 
     /// Where the first of all processes has its metrics.
     pub fn private(&self) -> SocketAddr {
-        self.parts[0].private
+        self.private_of(0)
+    }
+
+    /// Where a process has its metrics.
+    pub fn private_of(&self, at: At) -> SocketAddr {
+        self.parts[at].private
     }
 
     /// Starts processes and waits until they take traffic; `failpoint` as in `kit::failpoint::arm`.

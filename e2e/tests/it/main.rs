@@ -65,6 +65,7 @@ mod grpc;
 mod ledger;
 mod measures;
 mod moving;
+mod notification;
 mod operation;
 mod outages;
 mod presence;
