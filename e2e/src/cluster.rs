@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a process may take until it takes traffic; a whole cluster starts on two cores.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A place among the processes of a [`Cluster`].
 pub type At = usize;

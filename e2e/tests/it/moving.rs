@@ -172,17 +172,17 @@ async fn carries_on(settles: impl AsyncFnOnce(&mut Home, &str)) {
 /// messages, keys and drafts are worth there what they were worth here.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_carry_on_after_a_move_to_the_servers() {
-    carries_on(async |home, url| {
+    Box::pin(carries_on(async |home, url| {
         let on = |config: &mut Config| url.clone_into(&mut config.sql);
         home.cluster.change(Engine::Servers, on).await;
-    })
+    }))
     .await;
 }
 
 /// guarantee:G1, guarantee:G17: the same with the log that was there before: nothing in it is read twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_carry_on_after_a_move_with_the_log_they_had() {
-    carries_on(async |home, url| home.settle(url).await).await;
+    Box::pin(carries_on(async |home, url| home.settle(url).await)).await;
 }
 
 /// guarantee:G1, fault:F9: what a process that died had not read yet is read before the move; a trigger of the AI is not lost.
@@ -194,8 +194,8 @@ async fn what_is_on_its_way_arrives_before_the_move() {
     home.cluster.run(vec![0], Some("ai.intake.commit:1")).await;
     let send = json!({ "key": key(), "text": "is anybody there?" });
     let path = home.bob.url(&format!("/api/messages/{}", home.chat));
-    let send = home.bob.http.post(path).json(&send);
-    let sent = send.bearer_auth(&home.bob.token).send().await;
+    let request = home.bob.http.post(path).json(&send);
+    let answer = request.bearer_auth(&home.bob.token).send().await;
     home.cluster.ended(&[0]).await;
 
     let url = empty().await;
@@ -204,7 +204,7 @@ async fn what_is_on_its_way_arrives_before_the_move() {
     home.settle(&url).await;
     home.start().await;
     let texts = home.ann.texts(&home.chat).await;
-    assert_eq!(texts, ["is anybody there?"], "{sent:?}");
+    assert_eq!(texts, ["is anybody there?"], "{answer:?}");
     assert!(draft(&home.ann).await["text"].is_string());
     home.stop().await;
 }

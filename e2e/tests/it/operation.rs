@@ -81,7 +81,7 @@ scenarios! {
         let (ann, bob) = (Person::register_at(server, "ann").await, Person::register_at(server, "bob").await);
         let chat = ann.chat_with(&bob).await;
         ann.bind(&chat, "advice").await;
-        let named = |path: String, content: Value| ann.http.post(format!("http://{}{path}", server)).bearer_auth(&ann.token).json(&content);
+        let named = |path: String, content: Value| ann.http.post(format!("http://{server}{path}")).bearer_auth(&ann.token).json(&content);
         let sent = named(format!("/api/messages/{chat}"), json!({ "key": key(), "text": "hello" })).send().await.unwrap();
         let asked = named(format!("/api/chats/{chat}/advice"), json!({ "key": key() })).send().await.unwrap();
         let id = |answer: &reqwest::Response| {

@@ -160,7 +160,7 @@ async fn stored_frame(world: &World, chat: ChatId) -> bytes::Bytes {
         let of_chat = |record: &&eventlog::Delivered| {
             record.key == frames::chat_key(chat) && record.value.starts_with(br#"{"t":"msg.new""#)
         };
-        if let Some(record) = records.iter().filter(of_chat).next_back() {
+        if let Some(record) = records.iter().rfind(of_chat) {
             return record.value.clone();
         }
     }

@@ -253,7 +253,7 @@ mod tests {
         for n in 1..=100 {
             let turn = begin + n * 20 * SECOND;
             assert_eq!(books.next(begin), turn);
-            assert_eq!(books.done(turn - SECOND), []);
+            assert_eq!(books.done(turn.checked_sub(SECOND).unwrap()), []);
             assert_eq!(
                 books.done(turn),
                 [Job::Process { is_again: true }, again(1)]
