@@ -245,7 +245,8 @@ async fn a_killed_move_is_completed_by_the_same_command() {
             let text = home.refuses().await;
             assert!(text.contains("has moved to"), "{point}: {text}");
         }
-        home.moves(&url).await;
+        let text = home.moves(&url).await;
+        assert_eq!(text.contains("is copied anew"), is_here, "{point}: {text}");
         home.settle(&url).await;
         home.start().await;
         assert_eq!(home.ann.texts(&home.chat).await, said, "{point}");

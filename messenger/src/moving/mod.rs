@@ -69,6 +69,10 @@ pub(crate) async fn run(config: &Config, to: &str, screen: &mut Screen) -> anyho
     } else {
         alone(&mut claim).await.with_context(|| shown.clone())?;
         let begun = target.vacant().await.with_context(|| shown.clone())?;
+        if !begun.is_empty() {
+            screen
+                .say("an earlier move did not come to its end: what it has copied is copied anew");
+        }
         source.migrate().await?;
         check_secret(config, &source).await?;
         source.close().await;
