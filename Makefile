@@ -36,10 +36,12 @@ lint: ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cd web && npm run lint
+	cd e2e/foreign && npm run lint
 
 fmt: ## format everything
 	cargo fmt --all
 	cd web && npm run format
+	cd e2e/foreign && npm run format
 
 bench: web/dist/index.html ## the figures of docs/performance.md
 	cargo build --locked --profile quick -p messenger

@@ -156,7 +156,7 @@ pub trait AiApi: Send + Sync + 'static {
     /// says the rest. Deltas that follow carry larger `n`.
     async fn follow(&self, call: &Call, owner: UserId, run: RunId) -> Result<Option<Delta>, Fault>;
 
-    /// Ends a run. `conflict` when it has ended or is on its way to be stored.
+    /// Ends a run; again changes nothing. `conflict` when it has ended otherwise or is on its way to be stored.
     async fn cancel(&self, call: &Call, owner: UserId, run: RunId) -> Result<Run, Fault>;
 
     /// The owner's runs that have not ended, newest first, at most 50.

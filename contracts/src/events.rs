@@ -99,6 +99,9 @@ pub struct Send {
     /// Set by `message` alone, when it takes a reply of the AI in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ai: Option<Autoreply>,
+    /// The request that it came with, for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// One decision of `chat`; versions count from 1 for each chat without a hole.
@@ -170,6 +173,9 @@ pub struct Feed {
     pub mode: crate::chat::BindingMode,
     /// The event's place in the chat.
     pub o: i64,
+    /// The request that it came with, for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// A reply that the AI wants to give in its owner's name.
@@ -203,6 +209,9 @@ pub struct AdviceRequest {
     pub version: i64,
     /// What the person wants to know, at most 1000 bytes.
     pub hint: Option<String>,
+    /// The request that it came with, for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// A binding was made and needs a thread.

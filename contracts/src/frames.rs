@@ -116,6 +116,35 @@ pub const AI_DELTA: &str = "ai.delta";
 /// In the cache's channel of a person: the whole text so far; content [`crate::ai::Delta`].
 pub const AI_SNAP: &str = "ai.snap";
 
+/// To those who watch: how present people are; content a list of [`Presence`].
+pub const PRESENCE: &str = "presence";
+
+/// How present a person is, for those who share a chat with them and watch them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The person.
+    pub user: UserId,
+    /// How present they are.
+    pub state: PresenceState,
+    /// Since when, RFC 3339 in UTC with milliseconds; left out when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// How present a person is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceState {
+    /// At one of their devices at least.
+    Active,
+    /// Connected, though nobody has touched a device for a while.
+    Idle,
+    /// Not connected.
+    Offline,
+    /// It cannot be known at the moment.
+    Unknown,
+}
+
 /// Names a chat, and the position from which on the change holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatRef {

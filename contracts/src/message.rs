@@ -20,6 +20,8 @@ use crate::{ChatId, Key, MessageId, RunId, ThreadId, UserId};
 pub const MAX_TEXT: usize = 16 * 1024;
 /// The largest page of messages or events.
 pub const MAX_PAGE: usize = 200;
+/// The most people of one [`MessageApi::peers`].
+pub const MAX_PEERS: usize = 200;
 /// The most bytes of the frames of one page of events. In a frame one byte of a text can take six.
 pub const MAX_EVENTS: usize = 2 * 1024 * 1024;
 
@@ -165,6 +167,15 @@ pub struct Marks {
     pub read: i64,
 }
 
+/// Who may read an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readers {
+    /// How many they are.
+    pub count: u64,
+    /// The first of them, by rising id.
+    pub first: Vec<UserId>,
+}
+
 /// One chat as its member finds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Summary {
@@ -245,6 +256,15 @@ pub trait MessageApi: Send + Sync + 'static {
     /// The marks of all present members, for a reader who is one.
     async fn marks(&self, call: &Call, reader: UserId, chat: ChatId) -> Result<Vec<Marks>, Fault>;
 
+    /// Those of `people`, at most [`MAX_PEERS`], who share a private chat or a group with the reader now, in no order. A
+    /// room does not count: whoever wants to know about somebody could join it.
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault>;
+
     /// For the AI of a binding: the stored messages after `after` that every present member may read
     /// (so nothing that the AI says can be news to a reader), oldest first, at most `limit` newest ones.
     /// `not_found` when the binding is gone.
@@ -255,6 +275,16 @@ pub trait MessageApi: Send + Sync + 'static {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Message>, Fault>;
+
+    /// Who may read the event `o` of a chat: the members whose interval covers it, of whom the first `limit` are named, 1 to
+    /// [`MAX_PAGE`]. Nobody for a chat that does not exist. No reader asks: whoever does answers for what a person is shown.
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault>;
 }
 
 /// How callers hold it.

@@ -2,6 +2,8 @@
 
 mod connect;
 mod serve;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use connect::connect;
 pub use serve::serve;

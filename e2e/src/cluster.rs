@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a process may take until it takes traffic; a whole cluster starts on two cores.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A place among the processes of a [`Cluster`].
 pub type At = usize;
@@ -70,32 +70,21 @@ impl Cluster {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = settings(folder.path(), servers).await;
-        change(&mut config);
-        [config.http.public, config.http.private] = free_ports(2).try_into().unwrap();
-        let mut environment = vec![("MESSENGER_AUTH__SECRET", SECRET.to_owned())];
-        let parts = engine.parts();
-        if parts.len() > 1 {
-            environment.push(("MESSENGER_RPC__SECRET", SECRET.to_owned()));
-        }
-        let each = configs(parts, &config).into_iter().zip(parts);
-        let parts = each.map(|((_, config), (service, replica))| {
-            let name = format!("{service}-{replica}");
-            write(&config, &folder.path().join(format!("{name}.toml")));
-            Part {
-                service,
-                name,
-                public: config.http.public,
-                private: config.http.private,
-                process: None,
-            }
-        });
+        let config = settings(folder.path(), servers).await;
+        let (config, parts, environment) = set_up(folder.path(), engine, config, change);
         Self {
-            parts: parts.collect(),
             config,
             folder,
+            parts,
             environment,
         }
+    }
+
+    /// Other settings for the same data, as an operator writes them. Nothing runs meanwhile.
+    pub async fn change(&mut self, engine: Engine, change: impl FnOnce(&mut Config)) {
+        let folder = self.folder.path();
+        let config = settings(folder, engine.servers().as_ref()).await;
+        (self.config, self.parts, self.environment) = set_up(folder, engine, config, change);
     }
 
     /// Gives a variable to every process that is started from now on.
@@ -132,6 +121,16 @@ impl Cluster {
     /// Where the first of all processes listens, which serves every path.
     pub fn public(&self) -> SocketAddr {
         self.parts[0].public
+    }
+
+    /// Where the first of all processes has its metrics.
+    pub fn private(&self) -> SocketAddr {
+        self.private_of(0)
+    }
+
+    /// Where a process has its metrics.
+    pub fn private_of(&self, at: At) -> SocketAddr {
+        self.parts[at].private
     }
 
     /// Starts processes and waits until they take traffic; `failpoint` as in `kit::failpoint::arm`.
@@ -199,9 +198,21 @@ impl Cluster {
 
     /// Makes the topics that are missing, as an operator does.
     pub async fn make_topics(&self) {
-        let mut command = program(&["topics"], &self.path(0, "toml"));
+        assert!(self.tell(&["topics"], None).await.0);
+    }
+
+    /// Does what an operator wants with the settings of the first process; gives whether it succeeded, and all that was
+    /// printed.
+    pub async fn tell(&self, words: &[&str], failpoint: Option<&str>) -> (bool, String) {
+        let mut command = program(words, &self.path(0, "toml"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        assert!(command.status().await.unwrap().success());
+        if let Some(failpoint) = failpoint {
+            command.env("MESSENGER_FAILPOINT", failpoint);
+        }
+        let output = tokio::time::timeout(START, command.output()).await;
+        let output = output.expect("the command ends").unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
     }
 
     /// `kill -9` to all of these at once; waits until they are gone.
@@ -288,6 +299,37 @@ impl Cluster {
         });
         logs.collect()
     }
+}
+
+/// Writes the settings of every process into `folder`, with ports of its own; gives what the processes are.
+fn set_up(
+    folder: &Path,
+    engine: Engine,
+    mut config: Config,
+    change: impl FnOnce(&mut Config),
+) -> (Config, Vec<Part>, Vec<(&'static str, String)>) {
+    change(&mut config);
+    [config.http.public, config.http.private, config.rpc.listen] =
+        free_ports(3).try_into().unwrap();
+    let mut environment = vec![("MESSENGER_AUTH__SECRET", SECRET.to_owned())];
+    let parts = engine.parts();
+    if parts.len() > 1 {
+        environment.push(("MESSENGER_RPC__SECRET", SECRET.to_owned()));
+    }
+    let each = configs(parts, &config).into_iter().zip(parts);
+    let parts = each.map(|((_, config), (service, replica))| {
+        let name = format!("{service}-{replica}");
+        write(&config, &folder.join(format!("{name}.toml")));
+        Part {
+            service,
+            name,
+            public: config.http.public,
+            private: config.http.private,
+            process: None,
+        }
+    });
+    let parts = parts.collect();
+    (config, parts, environment)
 }
 
 /// The program, as this executable: `tests/it/child.rs` is its other side.

@@ -20,13 +20,14 @@ mod own_servers;
 mod person;
 mod provider;
 mod proxy;
+mod redis;
 mod settings;
 mod socket;
 mod split;
 mod talker;
 mod world;
 
-use std::time::Duration;
+use std::{net::SocketAddr, ops::Add as _, time::Duration};
 
 pub use assistant::Assistant;
 pub use cast::{Cast, Mark};
@@ -35,7 +36,8 @@ pub use own_servers::{OwnServers, Server};
 pub use person::{Answer, Person, client};
 pub use provider::{Asked, Provider};
 pub use proxy::{Line, Proxy};
-pub use settings::{Engine, SECRET, Servers};
+pub use redis::{Redis, ask};
+pub use settings::{Engine, SECRET, Servers, fresh_database};
 pub use socket::{Socket, message_of};
 pub use world::World;
 
@@ -52,6 +54,36 @@ pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(SOON, waiting)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen"));
+}
+
+/// The value of a metric of the process whose private listener that is, summed over its labels that contain `labels`.
+pub async fn metric(private: SocketAddr, name: &str, labels: &str) -> f64 {
+    let text = reqwest::get(format!("http://{private}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains(labels));
+    let values = lines.filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let series = series.split('{').next()?;
+        (series == name)
+            .then(|| value.parse::<f64>().ok())
+            .flatten()
+    });
+    values.fold(0.0, f64::add)
+}
+
+/// What PostgreSQL answers to a statement: one line for each row.
+pub async fn psql(url: &str, statement: &str) -> String {
+    let mut psql = tokio::process::Command::new("psql");
+    let told = psql.args([url, "-qAtc", statement]).output().await;
+    let told = told.expect("psql comes with PostgreSQL");
+    assert!(told.status.success(), "{statement}: {told:?}");
+    String::from_utf8(told.stdout).unwrap().trim().to_owned()
 }
 
 /// A fresh UUIDv7 as text.

@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -49,8 +52,10 @@ pub struct Person {
     pub server: SocketAddr,
 }
 
-/// Limits count by address, so each person has one: scenarios run with the limits of the defaults.
-static ADDRESSES: AtomicU32 = AtomicU32::new(0x7f01_0001);
+/// Limits count by address, so each person has one: scenarios run with the limits of the defaults. Test programs that run at
+/// the same time, or soon after each other, share a Redis, so each begins elsewhere.
+static ADDRESSES: LazyLock<AtomicU32> =
+    LazyLock::new(|| AtomicU32::new(0x7f01_0001 + std::process::id() % 0x7000 * 0x200));
 
 /// A client from a loopback address that nobody else uses.
 pub fn client() -> reqwest::Client {

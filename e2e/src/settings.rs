@@ -99,17 +99,12 @@ fn share(config: &mut Config) {
 }
 
 /// A database of its own on the server at `url`, migrated. It stays until the server goes.
-async fn fresh_database(url: &str) -> String {
+pub async fn fresh_database(url: &str) -> String {
     let name = format!(
         "e2e_{}",
         uuid::Uuid::parse_str(&crate::key()).unwrap().simple()
     );
-    let psql = tokio::process::Command::new("psql")
-        .args([url, "-qc", &format!("CREATE DATABASE {name}")])
-        .status()
-        .await
-        .expect("psql comes with PostgreSQL");
-    assert!(psql.success(), "the database could not be made");
+    crate::psql(url, &format!("CREATE DATABASE {name}")).await;
     let (server, _) = url.rsplit_once('/').unwrap();
     let url = format!("{server}/{name}");
     for service in messenger::Service::ALL {

@@ -17,6 +17,7 @@ impl Engine {
             Self::Embedded | Self::Servers => &[("all", "0")],
             Self::Split => &[
                 ("auth", "0"),
+                ("auth", "1"),
                 ("user", "0"),
                 ("chat", "0"),
                 ("message", "0"),
@@ -58,13 +59,16 @@ pub(crate) fn configs(parts: &[(&str, &str)], config: &Config) -> Vec<(Topology,
     if let [(services, _)] = parts {
         return vec![(Topology::parse(services).unwrap(), config.clone())];
     }
-    let ports = free_ports(3 * parts.len());
-    let listeners = || parts.iter().zip(ports.chunks(3));
+    let free = free_ports(3 * parts.len());
+    let listeners = || parts.iter().zip(free.chunks(3));
     let mut common = config.clone();
     common.rpc.secret = Some(SECRET.into());
     common.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     common.pool.max_connections = 4;
-    common.services = places(listeners().map(|((service, _), ports)| (*service, ports)));
+    let by_service: Vec<_> = listeners()
+        .map(|((service, _), ports)| (*service, ports))
+        .collect();
+    common.services = places(&by_service);
     let each = listeners().map(|((service, replica), ports)| {
         let mut config = common.clone();
         config.http.public = ports[0];
@@ -77,12 +81,10 @@ pub(crate) fn configs(parts: &[(&str, &str)], config: &Config) -> Vec<(Topology,
 }
 
 /// Where the replicas of every service are, from the three listeners of each.
-fn places<'a>(listeners: impl Iterator<Item = (&'a str, &'a [SocketAddr])> + Clone) -> Places {
+fn places(listeners: &[(&str, &[SocketAddr])]) -> Places {
     let place = |service: Service| {
-        let replicas = listeners
-            .clone()
-            .filter(|(name, _)| *name == service.name());
-        let replicas: Vec<_> = replicas.map(|(_, ports)| ports).collect();
+        let replicas = listeners.iter().filter(|(name, _)| *name == service.name());
+        let replicas: Vec<_> = replicas.map(|(_, ports)| *ports).collect();
         let list = |n: usize| {
             let addresses = replicas.iter().map(|ports| ports[n].to_string());
             addresses.collect::<Vec<_>>().join(",")

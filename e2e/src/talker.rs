@@ -102,7 +102,7 @@ impl Talker {
         }
     }
 
-    fn outbox(&self) -> Outbox {
+    fn outbox() -> Outbox {
         Outbox {
             intents: VecDeque::new(),
             next: Instant::now(),
@@ -111,7 +111,7 @@ impl Talker {
 
     /// Speaks over HTTP, one thing after the other, each until it is confirmed; hears nothing.
     pub(crate) async fn post(self) {
-        let mut outbox = self.outbox();
+        let mut outbox = Self::outbox();
         let (mut door, mut doors) = (self.doors[0], self.doors.iter().cycle().skip(1));
         loop {
             self.think(&mut outbox);
@@ -146,7 +146,7 @@ impl Talker {
 
     /// Speaks and listens through as many connections as it takes, until it is aborted.
     pub(crate) async fn talk(self) {
-        let mut outbox = self.outbox();
+        let mut outbox = Self::outbox();
         let mut place = Place {
             epoch: Value::Null,
             o: 0,

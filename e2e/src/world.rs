@@ -96,25 +96,9 @@ impl World {
         format!("http://{}{path}", self.public)
     }
 
-    /// The value of a metric, summed over its labels that contain `labels`.
+    /// The value of a metric, summed over its labels that contain `labels`. All worlds of one test program count in it.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.private))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && line.contains(labels));
-        let values = lines.filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let series = series.split('{').next()?;
-            (series == name)
-                .then(|| value.parse::<f64>().ok())
-                .flatten()
-        });
-        values.sum()
+        crate::metric(self.private, name, labels).await
     }
 
     /// Stops gracefully and starts again on the same data.

@@ -15,8 +15,9 @@ use eventlog::TopicSpec;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::{
-    config::{Config, Http},
-    topology::Topology,
+    config::Config,
+    front::Replicas,
+    topology::{Service, Topology},
 };
 
 /// What is wrong with the settings: one line for each trouble.
@@ -25,11 +26,11 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     let sql = sql::check(&config.sql);
     let has_key_file = !matches!(sql, Ok(None));
     let sockets = [
-        ("ws-gateway", &config.ws_gateway),
         ("ws-ai-advice.sockets", &config.ws_ai_advice.sockets),
         ("ws-autoreply.sockets", &config.ws_autoreply.sockets),
     ];
-    troubles.extend(same_port(&config.http));
+    troubles.extend(same_ports(config));
+    troubles.extend(addresses(config, topology));
     troubles.extend(kit::telemetry::parse_filter(&config.log_filter).err());
     troubles.extend(said(eventlog::check(&config.log, &config.eventlog)));
     troubles.extend(topics(&config.topics));
@@ -39,6 +40,8 @@ pub(crate) fn settings(config: &Config, topology: &Topology) -> Vec<String> {
     troubles.extend(config.rpc.check().err());
     troubles.extend(config.message.check().err());
     troubles.extend(config.ai.check().err().unwrap_or_default());
+    let gateway = config.ws_gateway.check().err();
+    troubles.extend(gateway.map(|wrong| format!("ws-gateway.{wrong}")));
     for (section, sockets) in sockets {
         let wrong = sockets.check().err();
         troubles.extend(wrong.map(|wrong| format!("{section}.{wrong}")));
@@ -63,12 +66,39 @@ fn said<T, E: ToString>(result: Result<T, E>) -> Option<String> {
     result.err().map(|error| error.to_string())
 }
 
+/// What is no address of a service that runs elsewhere.
+fn addresses(config: &Config, topology: &Topology) -> Vec<String> {
+    let mut troubles = Vec::new();
+    for service in Service::ALL {
+        let place = config.services.of(service);
+        let doors = [("http", &place.http), ("rpc", &place.rpc)];
+        for (door, addresses) in doors.into_iter().filter(|_| !topology.is_here(service)) {
+            let wrong = Replicas::parse(addresses).err();
+            troubles.extend(wrong.map(|wrong| format!("services.{service}.{door}: {wrong}")));
+        }
+    }
+    troubles
+}
+
 /// Two listeners cannot have one port of one address.
-fn same_port(http: &Http) -> Option<String> {
-    let (public, private) = (http.public, http.private);
-    let is_same = public.port() == private.port() && public.port() != 0;
-    (is_same && (covers(public, private) || covers(private, public)))
-        .then(|| format!("http.public = {public} and http.private = {private} need the same port"))
+fn same_ports(config: &Config) -> Vec<String> {
+    let mut listeners = vec![
+        ("http.public", config.http.public),
+        ("http.private", config.http.private),
+    ];
+    listeners.extend((config.rpc.secret.is_some()).then_some(("rpc.listen", config.rpc.listen)));
+    let mut troubles = Vec::new();
+    for (at, (other, there)) in listeners.iter().enumerate() {
+        for (name, here) in &listeners[..at] {
+            let is_same = here.port() == there.port() && here.port() != 0;
+            if is_same && (covers(*here, *there) || covers(*there, *here)) {
+                troubles.push(format!(
+                    "{name} = {here} and {other} = {there} need the same port"
+                ));
+            }
+        }
+    }
+    troubles
 }
 
 /// Whether a listener at `wide` takes what comes to the address of `other`.
@@ -146,29 +176,46 @@ mod tests {
     /// Addresses that share a port are refused only where the system would refuse them.
     #[test]
     fn two_listeners_on_one_port_are_found() {
-        let found = |public: &str, private: &str| {
-            let http = Http {
-                public: public.parse().unwrap(),
-                private: private.parse().unwrap(),
-                ..Http::default()
-            };
-            same_port(&http).is_some()
+        let found = |public: &str, private: &str, rpc: &str| {
+            let mut config = Config::default();
+            config.http.public = public.parse().unwrap();
+            config.http.private = private.parse().unwrap();
+            config.rpc.listen = rpc.parse().unwrap();
+            let without = same_ports(&config).len();
+            config.rpc.secret = Some("a secret of 32 characters or more".into());
+            (without, same_ports(&config).len())
         };
-        for (public, private) in [
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("127.0.0.1:8080", "0.0.0.0:8080"),
-            ("[::]:8080", "127.0.0.1:8080"),
+        for (public, private, rpc, troubles) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080", "127.0.0.1:1", (1, 1)),
+            ("0.0.0.0:8080", "127.0.0.1:8080", "127.0.0.1:1", (1, 1)),
+            ("127.0.0.1:8080", "0.0.0.0:8080", "127.0.0.1:1", (1, 1)),
+            ("[::]:8080", "127.0.0.1:8080", "127.0.0.1:1", (1, 1)),
+            ("127.0.0.1:8080", "127.0.0.1:9090", "0.0.0.0:9090", (0, 1)),
+            ("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", (1, 3)),
+            ("127.0.0.1:8080", "127.0.0.2:8080", "127.0.0.3:8080", (0, 0)),
+            ("0.0.0.0:8080", "[::1]:8080", "127.0.0.1:1", (0, 0)),
+            ("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", (0, 0)),
         ] {
-            assert!(found(public, private), "{public} {private}");
+            assert_eq!(
+                found(public, private, rpc),
+                troubles,
+                "{public} {private} {rpc}"
+            );
         }
-        for (public, private) in [
-            ("127.0.0.1:8080", "127.0.0.1:9090"),
-            ("127.0.0.1:8080", "127.0.0.2:8080"),
-            ("0.0.0.0:8080", "[::1]:8080"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-        ] {
-            assert!(!found(public, private), "{public} {private}");
-        }
+    }
+
+    #[test]
+    fn addresses_are_looked_at_where_the_service_runs_elsewhere() {
+        let mut config = Config::default();
+        config.services.user.http = "nowhere".into();
+        config.services.user.rpc = "a:1,,b:2".into();
+        let found = |services| addresses(&config, &Topology::parse(services).unwrap());
+        assert!(found("all").is_empty() && found("user").is_empty());
+        let found = found("auth").join("\n");
+        assert!(
+            found.contains("services.user.http: `nowhere`")
+                && found.contains("services.user.rpc: ``"),
+            "{found}"
+        );
     }
 }

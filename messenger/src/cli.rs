@@ -50,6 +50,24 @@ pub enum Command {
         #[arg(default_value = "docs/api")]
         folder: PathBuf,
     },
+    /// Moves an embedded installation to a database on PostgreSQL, from where it lives on.
+    ///
+    /// Stop it first. The settings are those with which it runs; the database is empty. Everything is copied, compared, and
+    /// kept where it was; the data folder does not start any more then. When the move is interrupted, the same command
+    /// goes on. The last line says what to set to start the installation on the database; Kafka and Redis can be set then
+    /// as well. Nobody has to log in anew, and clients come back by themselves.
+    Move {
+        /// The database, `postgres://USER@HOST/DATABASE`. Its password may stand in PGPASSWORD or ~/.pgpass.
+        #[arg(long)]
+        to: String,
+        /// The way back: lets the data folder start again, as it was when it moved, and the database not. What was
+        /// written there since stays there.
+        #[arg(long)]
+        back: bool,
+        /// Settings.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Looks into the event log while no process uses it.
     Log {
         /// What to look at.

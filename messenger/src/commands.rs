@@ -1,6 +1,6 @@
 //! What the commands do. Every failure is one line on standard error for each trouble, and an exit code of its own.
 
-use std::{collections::VecDeque, io::Write as _, process::ExitCode, sync::Arc};
+use std::{collections::VecDeque, io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use eventlog::{Delivered, EventLog};
@@ -8,6 +8,8 @@ use eventlog::{Delivered, EventLog};
 use crate::{
     Config, Process, Service, Topology, check,
     cli::{Cli, Command, Common, Direction, LogCommand},
+    moving::{self, Screen},
+    wiring,
 };
 
 /// The settings cannot work (`EX_CONFIG` of sysexits.h).
@@ -72,6 +74,10 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
             possible(&config, &topology)?;
             topics(&config).await.map_err(cannot_start)
         }
+        Command::Move { to, back, common } => {
+            let (config, topology) = load(&common)?;
+            move_to(&config, &topology, &to, back).await
+        }
         Command::Openapi { folder } => write_openapi(&folder).map_err(cannot_start),
         Command::Log { command, common } => {
             let (config, _) = settings(&common)?;
@@ -133,10 +139,7 @@ fn possible(config: &Config, topology: &Topology) -> Result<(), Failure> {
 async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
     possible(config, topology)?;
     kit::telemetry::init_logs(&config.log_filter).map_err(bad_config)?;
-    #[cfg(feature = "failpoints")]
-    if let Some(spec) = std::env::var_os("MESSENGER_FAILPOINT") {
-        kit::failpoint::arm(&spec.to_string_lossy()).map_err(bad_config)?;
-    }
+    arm_failpoint()?;
     let process = Process::build(config, topology)
         .await
         .map_err(cannot_start)?;
@@ -150,6 +153,45 @@ async fn serve(config: &Config, topology: &Topology) -> Result<(), Failure> {
         .map_err(|error| (FAILED, vec![error]))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A test says by a variable where the process dies.
+fn arm_failpoint() -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    if let Some(spec) = std::env::var_os("MESSENGER_FAILPOINT") {
+        kit::failpoint::arm(&spec.to_string_lossy()).map_err(bad_config)?;
+    }
+    Ok(())
+}
+
+/// Moves the installation, or lets it come back. Ctrl-C ends it at any point; the same command goes on.
+async fn move_to(
+    config: &Config,
+    topology: &Topology,
+    to: &str,
+    back: bool,
+) -> Result<(), Failure> {
+    let troubles = moving::check(config, to);
+    if !troubles.is_empty() {
+        return Err((BAD_CONFIG, troubles));
+    }
+    possible(config, topology)?;
+    arm_failpoint()?;
+    let mut screen = Screen::open();
+    let work = async {
+        if back {
+            moving::back(config, to, &mut screen).await
+        } else {
+            moving::run(config, to, &mut screen).await
+        }
+    };
+    tokio::select! {
+        done = work => done.map_err(cannot_start),
+        _ = tokio::signal::ctrl_c() => {
+            let text = "stopped before the end: the same command goes on from here";
+            Err((FAILED, vec![text.to_owned()]))
+        }
+    }
 }
 
 /// Ends at the first SIGINT or SIGTERM. A second one ends the process at once.
@@ -211,22 +253,13 @@ async fn migrate(
 /// Makes the topics that are missing, as every start does.
 async fn topics(config: &Config) -> anyhow::Result<()> {
     check::make_folders(config)?;
-    let (node, log) = open_log(config).await?;
-    for topic in log.ensure(&crate::wiring::topics(config)).await? {
+    let node = kit::Node::new();
+    let log = wiring::open_log(&node, config).await?;
+    for topic in log.ensure(&wiring::topics(config)).await? {
         writeln!(std::io::stdout(), "{:<4} {}", topic.partitions, topic.name)?;
     }
     log.close().await;
-    drop(node);
     Ok(())
-}
-
-/// The log for a look; its tasks run on the node.
-async fn open_log(config: &Config) -> anyhow::Result<(kit::Node, Arc<dyn EventLog>)> {
-    let node = kit::Node::new();
-    let (clock, ids) = (Arc::new(kit::SystemClock), Arc::new(kit::RandomIds));
-    let settings = config.eventlog.clone();
-    let log = eventlog::open(&config.log, settings, clock, ids, node.spawner()).await?;
-    Ok((node, log))
 }
 
 fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
@@ -240,7 +273,8 @@ fn write_openapi(folder: &std::path::Path) -> anyhow::Result<()> {
 }
 
 async fn tail(config: &Config, topic: &str, last: i64) -> anyhow::Result<()> {
-    let (_node, log) = open_log(config).await?;
+    let node = kit::Node::new();
+    let log = wiring::open_log(&node, config).await?;
     let mut out = std::io::stdout().lock();
     for (part, bounds) in log.watermarks(topic).await?.into_iter().enumerate() {
         let part = u32::try_from(part)?;

@@ -63,7 +63,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// `spawner` keeps the tunnels of sockets for as long as the doors are open.
+    /// `spawner` keeps the tunnels of sockets until the doors close; the clients then come back to another one.
     pub(crate) fn new(spawner: Spawner) -> Self {
         metrics::describe();
         let mut connector = HttpConnector::new();
@@ -131,8 +131,11 @@ impl Front {
                 return Err(Fault::internal("an upgrade that nobody asked for"));
             };
             let server_side = hyper::upgrade::on(&mut response);
-            self.spawner
-                .spawn("tunnel", tunnel(client_side, server_side));
+            let stop = self.spawner.token().clone();
+            self.spawner.spawn("tunnel", async move {
+                stop.run_until_cancelled(tunnel(client_side, server_side))
+                    .await;
+            });
             strip(response.headers_mut());
             let headers = response.headers_mut();
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -204,7 +207,7 @@ impl HttpBody for Lent {
 }
 
 /// The processes that run one service, each in its turn.
-struct Replicas {
+pub(crate) struct Replicas {
     addresses: Vec<Authority>,
     turn: AtomicUsize,
     /// When each of them failed last, in milliseconds of `since`; 0 = never.
@@ -216,11 +219,16 @@ impl Replicas {
     /// One that failed is passed over for so long, as long as another is left.
     const PASS_OVER_MS: u64 = 1_000;
 
-    fn parse(addresses: &str) -> Result<Self, String> {
+    /// Reads `HOST:PORT`, or several of them with commas between.
+    ///
+    /// # Errors
+    /// What is no address.
+    pub(crate) fn parse(addresses: &str) -> Result<Self, String> {
         let read = |text: &str| {
             let text = text.trim();
             let address: Authority = text.parse().ok()?;
-            (address.port_u16().is_some() && !text.contains('@')).then_some(address)
+            let has_port = address.port_u16().is_some_and(|port| port > 0);
+            (has_port && !address.host().is_empty() && !text.contains('@')).then_some(address)
         };
         let addresses: Vec<_> = addresses
             .split(',')
@@ -304,7 +312,7 @@ mod tests {
         assert_eq!(turns(3), [1, 1, 1]);
         replicas.failed(1);
         assert_eq!(turns(2), [1, 0], "nobody is left, so everybody is tried");
-        for wrong in ["", "a", "a:1,,b:2", "me@a:1", "http://a:1"] {
+        for wrong in ["", "a", ":1", "a:0", "a:1,,b:2", "me@a:1", "http://a:1"] {
             assert!(Replicas::parse(wrong).is_err(), "{wrong}");
         }
     }

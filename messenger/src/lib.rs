@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 mod front;
 mod metrics;
+mod moving;
 pub mod topology;
 mod web;
 mod wiring;
@@ -39,7 +40,7 @@ impl Process {
         choose_cryptography();
         kit::telemetry::metrics();
         let mut node = Node::new();
-        let offers = wiring::build(&mut node, config, topology).await?;
+        let (offers, _) = wiring::build(&mut node, config, topology).await?;
         if let Some(offers) = offers.bind(&config.rpc).await? {
             offers.serve(&node);
         }

@@ -36,12 +36,12 @@ pub(crate) struct Base {
 /// Distributed processes wait so long for the migration job before they give up.
 const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Builds every service of `topology` on `node`; the answer is what the process offers to others.
+/// Builds every service of `topology` on `node`; the answer is what the process offers to others, and its log.
 pub(crate) async fn build(
     node: &mut Node,
     config: &Config,
     topology: &Topology,
-) -> anyhow::Result<rpc::Server> {
+) -> anyhow::Result<(rpc::Server, Arc<dyn EventLog>)> {
     topology
         .check(config)
         .map_err(|troubles| anyhow!(troubles.join("; ")))?;
@@ -65,6 +65,9 @@ pub(crate) async fn build(
     if base.is_here(Service::Chat) {
         chat(node, &mut base, &user, &message, &ai, &verifier)?;
     }
+    if base.is_here(Service::Notification) {
+        notification(node, &base, &message);
+    }
     if base.is_here(Service::WsGateway) {
         ws_gateway(node, &mut base, &message, &ai, &verifier)?;
     }
@@ -76,7 +79,7 @@ pub(crate) async fn build(
     }
     elsewhere(node, &base)?;
     node.http(crate::web::routes());
-    Ok(base.offers)
+    Ok((base.offers, base.log))
 }
 
 /// Hands on what belongs to services of other processes.
@@ -98,14 +101,7 @@ impl Base {
     async fn open(node: &mut Node, config: &Config, topology: &Topology) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(RandomIds);
-        let log = eventlog::open(
-            &config.log,
-            config.eventlog.clone(),
-            clock.clone(),
-            ids.clone(),
-            node.spawner(),
-        )
-        .await?;
+        let log = open_log(node, config).await?;
         let cache = cache::open(&config.cache, &node.spawner())?;
         log.ensure(&topics(config)).await?;
 
@@ -164,6 +160,31 @@ impl Base {
     }
 }
 
+/// The log; its tasks run on the node.
+pub(crate) async fn open_log(node: &Node, config: &Config) -> anyhow::Result<Arc<dyn EventLog>> {
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
+    let settings = config.eventlog.clone();
+    Ok(eventlog::open(&config.log, settings, clock, ids, node.spawner()).await?)
+}
+
+/// The consumer groups of all services, and what each reads.
+pub(crate) fn groups(topics: &Topics) -> Vec<(&'static str, &str)> {
+    [
+        message::groups(topics).as_slice(),
+        &chat::groups(topics),
+        &ai::groups(topics),
+        &notification::groups(topics),
+        &ws_ai_advice::groups(topics),
+        &ws_autoreply::groups(topics),
+    ]
+    .concat()
+}
+
+/// Where the secret of an embedded installation is, unless it is configured.
+pub(crate) fn key_file(config: &Config) -> std::path::PathBuf {
+    config.data.join("auth.key")
+}
+
 /// The topics of all services, by name.
 pub(crate) fn topics(config: &Config) -> Vec<TopicSpec> {
     let (topics, partitions) = (&config.topics, config.partitions);
@@ -171,6 +192,7 @@ pub(crate) fn topics(config: &Config) -> Vec<TopicSpec> {
         message::topics(topics, partitions),
         chat::topics(topics, partitions),
         ai::topics(topics, partitions),
+        notification::topics(topics, partitions),
         ws_gateway::topics(topics, partitions),
         ws_ai_advice::topics(topics, partitions),
         ws_autoreply::topics(topics, partitions),
@@ -182,7 +204,7 @@ pub(crate) fn topics(config: &Config) -> Vec<TopicSpec> {
 }
 
 /// Opens the own stores of all services that run here, side by side: making them is mostly waiting for the disk. An embedded
-/// one migrates itself; on a server that is a job of its own.
+/// one migrates itself; on a server that is a job of its own. One that was moved, or is not whole yet, is refused.
 async fn open_stores(
     config: &Config,
     topology: &Topology,
@@ -190,8 +212,14 @@ async fn open_stores(
     let open = async |(service, migrations): (Service, &'static sql::Migrations)| {
         let db = sql::open(&config.sql, service.name(), &config.pool).await?;
         match db.engine() {
-            sql::Engine::Sqlite => drop(sql::migrate_up(&db, migrations).await?),
-            sql::Engine::Postgres => sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?,
+            sql::Engine::Sqlite => {
+                db.check_usable().await?;
+                sql::migrate_up(&db, migrations).await?;
+            }
+            sql::Engine::Postgres => {
+                sql::wait_for(&db, migrations, MIGRATION_PATIENCE).await?;
+                db.check_usable().await?;
+            }
         }
         anyhow::Ok((service, db))
     };
@@ -237,7 +265,7 @@ async fn auth(
         ids: base.ids.clone(),
         user: user.clone(),
         limits: base.limits.clone(),
-        key_file: embedded.then(|| base.config.data.join("auth.key")),
+        key_file: embedded.then(|| key_file(&base.config)),
     };
     let auth = auth::build(&base.config.auth, deps, node).await?;
     let verifier = Verifier::new(auth.clone(), base.clock.clone());
@@ -352,6 +380,17 @@ fn ai(
     Ok(ai)
 }
 
+fn notification(node: &Node, base: &Base, message: &MessageClient) {
+    let deps = notification::Deps {
+        log: base.log.clone(),
+        topics: base.topics.clone(),
+        message: message.clone(),
+        clock: base.clock.clone(),
+        replica: base.replica.clone(),
+    };
+    notification::build(&base.config.notification, deps, node);
+}
+
 fn ws_ai_advice(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> anyhow::Result<()> {
     let deps = ws_ai_advice::Deps {
         log: base.log.clone(),
@@ -375,4 +414,30 @@ fn ws_autoreply(node: &mut Node, base: &mut Base, verifier: &Arc<Verifier>) -> a
         replica: base.replica.clone(),
     };
     Ok(ws_autoreply::build(&base.config.ws_autoreply, deps, node)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who moves an installation looks whether every group has read everything, so every group is known here.
+    #[test]
+    fn the_groups_are_those_of_the_architecture() {
+        const PAGE: &str = include_str!("../../ARCHITECTURE.md");
+        let (_, table) = PAGE.split_once("| consumer group |").unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .map_while(|line| line.strip_prefix("| `"));
+        let reading = rows.filter(|row| !row.contains("| nothing"));
+        let mut written: Vec<_> = reading.map(|row| row.split('`').next().unwrap()).collect();
+        let topics = Topics::default();
+        let mut known: Vec<_> = groups(&topics)
+            .into_iter()
+            .map(|(group, _)| group)
+            .collect();
+        written.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, written);
+    }
 }

@@ -16,6 +16,7 @@ import {
   until,
 } from './browser.mjs';
 import { at, bind, count, message, openChat, post, recordAdvice, register, say, shown, write } from './people.mjs';
+import { comeAndGo, present } from './presence.mjs';
 
 const run = Date.now().toString(36);
 const PASSWORD = `correct horse ${run}`;
@@ -51,6 +52,11 @@ await job.step('a person is found by their exact name, and the chat appears at t
   await at(ann.page, 'conversation').waitFor();
   chat = await at(ann.page, 'conversation').getAttribute('data-chat');
   await bob.page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+});
+
+// row:D10
+await job.step('who shares a chat is seen: online, away, offline with the page, and online again', async () => {
+  await comeAndGo(ann, bob, chat);
 });
 
 // row:C22, guarantee:G13
@@ -338,6 +344,7 @@ await job.step('Russian and English, light and dark', async () => {
   await page.getByRole('heading', { name: 'Настройки' }).waitFor();
   await openChat(page, bob.name);
   await shown(page, `history ${HISTORY}`);
+  await present(page, chat, 'active', 'в сети');
   await accessible(page, 'the dark chat');
   await screenshot(page, '07-chat-dark-ru');
   await at(page, 'open-settings').click();
@@ -450,6 +457,19 @@ await job.step('another login is ended from the list, then this one', async () =
   await form.locator('[name=password]').fill(PASSWORD);
   await at(page, 'login-submit').click();
   await page.locator(`[data-testid=chat-item][data-chat="${chat}"]`).waitFor();
+});
+
+// row:F02
+await job.step('a call from the page of the documents succeeds', async () => {
+  const page = await openPage(ann.page.context(), 'documents');
+  await page.goto(`${BASE_URL}/docs/`);
+  await page.locator('#select').selectOption('/openapi/auth.json');
+  const login = page.locator('.opblock').filter({ has: page.locator('[data-path="/api/login"]') });
+  await login.locator('.opblock-summary-control').click();
+  await login.locator('.body-param__text').fill(JSON.stringify({ login: ann.name, password: PASSWORD, cookie: false }));
+  await login.locator('.execute').click();
+  await login.locator('.live-responses-table .response-col_status', { hasText: /^200/ }).waitFor();
+  await page.close();
 });
 
 await job.step('no page complained', async () => {

@@ -35,6 +35,7 @@ export class Messenger {
   readonly #hearers = new Set<(message: Message) => void>();
   readonly #refreshing = new Map<Id, 'once' | 'again'>();
   readonly #paging = new Set<Id>();
+  #watched: ReadonlySet<Id> = new Set();
   /** Counts the readings of everything; only the newest one goes on trying. */
   #rereads = 0;
   #state: State;
@@ -172,6 +173,23 @@ export class Messenger {
     this.#hub.mark(chat, this.#newest(chat), seq);
   }
 
+  /** The people on screen: how present they are is kept in the state, and nobody else's presence is asked for. */
+  watch(users: readonly Id[]): void {
+    this.#watched = new Set(users);
+    this.#set(step.withWatched(this.#state, this.#watched));
+    this.#hub.watch(users);
+  }
+
+  /** The person did something here. */
+  touch(): void {
+    this.#hub.touch();
+  }
+
+  /** Nobody sees this tab. The browser says so when that changes; this is for a tab that begins so. */
+  hide(): void {
+    this.#hub.hide();
+  }
+
   /** The chat with this person; made when there is none yet. */
   async openPrivate(user: Id): Promise<Id> {
     const chat = await this.api.openPrivate(user);
@@ -188,7 +206,8 @@ export class Messenger {
   }
 
   #status(status: State['status']): void {
-    this.#set({ ...this.#state, status });
+    const presence = status.kind === 'live' ? this.#state.presence : initialState(this.me.id).presence;
+    this.#set({ ...this.#state, status, presence });
     if (status.kind !== 'live') return;
     this.#streams.onLive();
     void this.#reread();
@@ -260,6 +279,9 @@ export class Messenger {
         break;
       case 'marks':
         this.#marks(content);
+        break;
+      case 'presence':
+        this.#set(step.withPresence(this.#state, this.#watched, content));
         break;
       case 'chat.hint':
         this.#hint(content);
@@ -380,6 +402,11 @@ function storedMessage(item: OutboxItem, stored: Stored): Message {
   if (item.reply_to !== undefined) message.reply_to = item.reply_to;
   if (item.from_run !== undefined) message.via = { mode: 'advice', run: item.from_run };
   return message;
+}
+
+/** The other person of a private chat. */
+export function companion(chat: ChatView, me: Id): Id | undefined {
+  return chat.kind === 'private' ? chat.members.find(({ id }) => id !== me)?.id : undefined;
 }
 
 /** The other person of a private chat, or the chat's own title. */

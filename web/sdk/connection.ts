@@ -7,6 +7,7 @@ import type { Position } from './api-types';
 import { afterClose, askedDelay, retryDelay, type StopReason } from './backoff';
 import type { Environment, LifecycleEvent, Socket, Timer } from './environment';
 import { type Answer, type Bye, type CommandFailure, parseFrame, type ServerEvent, type Welcome } from './frames';
+import type { Activity } from './presence';
 import { hasEnded, RENEW_BEFORE_MS, type SessionKeeper } from './session';
 
 export type Status =
@@ -39,6 +40,8 @@ export interface ConnectionOptions {
   sessions: SessionKeeper;
   device: string;
   resume: () => Record<string, Position>;
+  /** Whether somebody is at it when a socket says hello. */
+  activity: () => Activity;
   events: ConnectionEvents;
 }
 
@@ -156,9 +159,11 @@ export class Connection {
     this.#bye = null;
     this.#expectWithin(HANDSHAKE_MS);
     socket.onopen = () => {
+      const { device, activity } = this.#options;
       const resume = this.#dropPositions ? {} : this.#options.resume();
       this.#dropPositions = false;
-      socket.send(JSON.stringify({ t: 'hello', d: { proto: 1, token, device: this.#options.device, resume } }));
+      const hello = { proto: 1, token, device, resume, activity: activity() };
+      socket.send(JSON.stringify({ t: 'hello', d: hello }));
     };
     socket.onmessage = (data) => {
       for (const frame of parseFrame(data)) if (this.#socket === socket) this.#receive(socket, frame);

@@ -24,6 +24,15 @@ export interface Delta {
   text: string;
 }
 
+export type PresenceState = 'active' | 'idle' | 'offline' | 'unknown';
+
+export interface Presence {
+  user: Id;
+  state: PresenceState;
+  /** Left out when it is not known. */
+  since?: string;
+}
+
 /** A durable event: it has a place in its stream. */
 export interface DurableEvent {
   t: string;
@@ -63,6 +72,7 @@ export interface EventContents {
   lag: { s: string; o: number };
   pos: Record<string, number>;
   marks: Marks;
+  presence: Presence[];
   'chat.hint': { chat: Id; seq: number; o: number };
   'chat.added': { chat: Id; o: number };
   'chat.removed': { chat: Id; o: number };

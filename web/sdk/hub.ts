@@ -6,9 +6,10 @@
 import type { Id, Position, Stored } from './api-types';
 import { CommandError, Connection, lost, type Status } from './connection';
 import type { Channel, Environment, Timer } from './environment';
-import type { CommandFailure, ServerEvent, Welcome } from './frames';
+import type { CommandFailure, Presence, ServerEvent, Welcome } from './frames';
 import { MarkSender } from './marks';
 import { Outbox, type OutboxItem } from './outbox';
+import { PresenceSender } from './presence';
 import type { SessionKeeper } from './session';
 
 export interface HubEvents {
@@ -45,16 +46,22 @@ type Notice =
   | { k: 'answer'; tab: string; id: number; ok?: unknown; err?: CommandFailure }
   | { k: 'post'; t: string; d: unknown }
   | { k: 'mark'; chat: Id; delivered: number; read: number }
+  | { k: 'watch'; tab: string; users: readonly Id[] }
+  | { k: 'touch'; tab: string; at: number }
+  | { k: 'rest'; tab: string }
   | { k: 'outbox' }
   | { k: 'again' };
 
 /** Longer than the socket's own deadline, so that the owner's answer comes first. */
 const ANSWER_MS = 20_000;
+/** A tab says at most so often that it was touched. */
+const TOUCH_EVERY_MS = 30_000;
 
 interface Owned {
   connection: Connection;
   outbox: Outbox;
   marks: MarkSender;
+  presence: PresenceSender;
 }
 
 export class Hub {
@@ -68,13 +75,23 @@ export class Hub {
   #owned: Owned | null = null;
   #status: Status = { kind: 'connecting' };
   #lastId = 0;
+  /** The people on the screen of this tab; nobody is while it is hidden. */
+  #watched: readonly Id[] = [];
+  #hidden = false;
+  #touchedAt: number;
+  readonly #unwatch: () => void;
 
   constructor(env: Environment, options: HubOptions) {
     this.#env = env;
     this.#options = options;
     this.#tab = `${env.clock.now().toString(36)}-${env.random().toString(36).slice(2)}`;
+    this.#touchedAt = env.clock.now();
     this.#channel = env.openChannel(`messenger:${options.user}`);
     this.#channel.onmessage = (message) => this.#heard(message as Notice);
+    this.#unwatch = env.lifecycle.watch((event) => {
+      if (event === 'hidden') this.hide();
+      else if (event === 'visible') this.#show();
+    });
   }
 
   isLive(): boolean {
@@ -83,6 +100,7 @@ export class Hub {
 
   start(): void {
     this.#tell({ k: 'hi' });
+    this.#introduce();
     const held = () =>
       new Promise<void>((release) => {
         this.#release = release;
@@ -96,10 +114,13 @@ export class Hub {
 
   close(): void {
     if (this.#closing.signal.aborted) return;
+    this.#unwatch();
+    this.hide();
     this.#closing.abort();
     this.#owned?.connection.close();
     this.#owned?.outbox.close();
     this.#owned?.marks.close();
+    this.#owned?.presence.close();
     this.#rejectWaiters();
     this.#channel.close();
     this.#release();
@@ -122,6 +143,52 @@ export class Hub {
   post(t: string, d: unknown): void {
     if (this.#owned !== null) this.#owned.connection.post(t, d);
     else this.#tell({ k: 'post', t, d });
+  }
+
+  /** These people are on the screen of this tab, and nobody else. */
+  watch(users: readonly Id[]): void {
+    this.#watched = users;
+    if (!this.#hidden) this.#tellWatched();
+  }
+
+  /** The person did something in this tab. */
+  touch(): void {
+    const now = this.#env.clock.now();
+    if (this.#hidden || now - this.#touchedAt < TOUCH_EVERY_MS) return;
+    this.#touchedAt = now;
+    this.#tellTouched();
+  }
+
+  /** Nobody sees this tab: it has nobody on screen, and nobody is at it. */
+  hide(): void {
+    this.#hidden = true;
+    this.#tellWatched();
+    if (this.#owned !== null) this.#owned.presence.rest(this.#tab);
+    else this.#tell({ k: 'rest', tab: this.#tab });
+  }
+
+  #show(): void {
+    this.#hidden = false;
+    this.#touchedAt = this.#env.clock.now();
+    this.#introduce();
+  }
+
+  /** Whoever owns the socket learns of this tab. */
+  #introduce(): void {
+    this.#tellWatched();
+    if (!this.#hidden) this.#tellTouched();
+  }
+
+  #tellWatched(): void {
+    const users = this.#hidden ? [] : this.#watched;
+    if (this.#owned !== null) this.#owned.presence.watch(this.#tab, users);
+    else this.#tell({ k: 'watch', tab: this.#tab, users });
+  }
+
+  #tellTouched(): void {
+    const at = this.#touchedAt;
+    if (this.#owned !== null) this.#owned.presence.touch(this.#tab, at);
+    else this.#tell({ k: 'touch', tab: this.#tab, at });
   }
 
   mark(chat: Id, delivered: number, read: number): void {
@@ -150,16 +217,25 @@ export class Hub {
       request: (t: string, d: unknown) => connection.request(t, d),
       post: (t: string, d: unknown) => connection.post(t, d),
     };
+    const happened = (event: ServerEvent) => {
+      this.#tell({ k: 'event', event });
+      events.event(event);
+    };
+    const presence = new PresenceSender(this.#env.clock, {
+      ...link,
+      retell: (known) => happened({ t: 'presence', e: 1, d: known }),
+    });
     const connection = new Connection(this.#env, {
       sessions,
       device,
       resume,
+      activity: () => presence.greeting(),
       events: {
         status: (status) => this.#ownStatus(status),
         welcome: (welcome) => events.welcome(welcome),
         event: (event) => {
-          this.#tell({ k: 'event', event });
-          events.event(event);
+          if (event.t === 'presence') presence.heard(event.d as Presence[]);
+          happened(event);
         },
       },
     });
@@ -174,7 +250,8 @@ export class Hub {
         events.outboxSettled(item, stored);
       },
     });
-    this.#owned = { connection, outbox, marks: new MarkSender(this.#env.clock, link) };
+    this.#owned = { connection, outbox, marks: new MarkSender(this.#env.clock, link), presence };
+    this.#introduce();
     void outbox.load();
     connection.start();
   }
@@ -186,6 +263,7 @@ export class Hub {
     if (status.kind !== 'live') return;
     this.#owned?.outbox.restart();
     this.#owned?.marks.restart();
+    this.#owned?.presence.restart();
   }
 
   async #ownRequest(owned: Owned, t: string, d: unknown): Promise<unknown> {
@@ -208,6 +286,7 @@ export class Hub {
       case 'owner':
         this.#rejectWaiters();
         this.#follow({ kind: 'connecting' });
+        this.#introduce();
         break;
       case 'status':
         this.#follow(notice.status);
@@ -252,6 +331,15 @@ export class Hub {
         break;
       case 'mark':
         owned.marks.mark(notice.chat, notice.delivered, notice.read);
+        break;
+      case 'watch':
+        owned.presence.watch(notice.tab, notice.users);
+        break;
+      case 'touch':
+        owned.presence.touch(notice.tab, notice.at);
+        break;
+      case 'rest':
+        owned.presence.rest(notice.tab);
         break;
       case 'outbox':
         void owned.outbox.load();

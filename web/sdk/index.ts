@@ -2,9 +2,10 @@
 
 export type * from './api-types';
 export type { StopReason } from './backoff';
-export { chatTitle, Messenger } from './client';
+export { chatTitle, companion, Messenger } from './client';
 export { CommandError, type Status } from './connection';
 export { browserEnvironment, type Environment } from './environment';
+export type { Presence, PresenceState } from './frames';
 export type { OutboxItem } from './outbox';
 export { ApiError } from './problem';
 export { isDelayed, isFinal, type RunView } from './runs';

@@ -2,6 +2,7 @@
 
 import type { AiSettings, Binding, ChatView, History, Id, Marks, Message } from './api-types';
 import type { Status } from './connection';
+import type { Presence } from './frames';
 import type { OutboxItem } from './outbox';
 import type { RunView } from './runs';
 import { EMPTY_TIMELINE, insert, prepend, reset, type Timeline } from './timeline';
@@ -18,6 +19,8 @@ export interface State {
   marks: ReadonlyMap<Id, ReadonlyMap<Id, Marks>>;
   runs: ReadonlyMap<Id, RunView>;
   settings: ReadonlyMap<Id, AiSettings>;
+  /** Of those on screen, as far as it is known. */
+  presence: ReadonlyMap<Id, Presence>;
 }
 
 export const initialState = (me: Id): State => ({
@@ -30,6 +33,7 @@ export const initialState = (me: Id): State => ({
   marks: new Map(),
   runs: new Map(),
   settings: new Map(),
+  presence: new Map(),
 });
 
 export function withEntry<K, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
@@ -137,4 +141,19 @@ export function withoutBinding(state: State, id: Id, owner: Id): State {
   if (chat === undefined) return state;
   const bindings = chat.bindings.filter((binding) => binding.owner !== owner);
   return { ...state, chats: withEntry(state.chats, id, { ...chat, bindings }) };
+}
+
+/** How present people are; what is said of others than `watched` is not kept. */
+export function withPresence(state: State, watched: ReadonlySet<Id>, news: readonly Presence[]): State {
+  const fresh = news.filter(({ user }) => watched.has(user));
+  if (fresh.length === 0) return state;
+  const presence = new Map(state.presence);
+  for (const one of fresh) presence.set(one.user, one);
+  return { ...state, presence };
+}
+
+/** Only `watched` are on screen any more. */
+export function withWatched(state: State, watched: ReadonlySet<Id>): State {
+  const kept = [...state.presence].filter(([user]) => watched.has(user));
+  return kept.length === state.presence.size ? state : { ...state, presence: new Map(kept) };
 }

@@ -4,6 +4,7 @@ import { useEffect } from 'react';
 import { ChatsPane } from './chats/ChatsPane';
 import { Conversation } from './chats/Conversation';
 import { Settings } from './settings/Settings';
+import { useActivity } from './shell/activity';
 import { useMessengerState } from './shell/messenger';
 import { useRoute } from './shell/route';
 import { useSpeech } from './text';
@@ -11,6 +12,7 @@ import { useSpeech } from './text';
 export function Home() {
   const route = useRoute();
   useTitle();
+  useActivity();
   return (
     <main className={route.at === 'home' ? 'home' : 'home in-pane'}>
       <ChatsPane chosen={route.at === 'chat' ? route.chat : null} />

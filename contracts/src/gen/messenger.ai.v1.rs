@@ -376,7 +376,8 @@ pub mod ai_service_client {
                 .insert(GrpcMethod::new("messenger.ai.v1.AiService", "FollowRun"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends a run. ALREADY_EXISTS with `conflict` when it has ended or is on its way to be stored.
+        /// Ends a run; again changes nothing. ALREADY_EXISTS with `conflict` when it has ended otherwise or is on its way to be
+        /// stored.
         pub async fn cancel_run(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelRunRequest>,
@@ -471,7 +472,8 @@ pub mod ai_service_server {
             tonic::Response<super::FollowRunResponse>,
             tonic::Status,
         >;
-        /// Ends a run. ALREADY_EXISTS with `conflict` when it has ended or is on its way to be stored.
+        /// Ends a run; again changes nothing. ALREADY_EXISTS with `conflict` when it has ended otherwise or is on its way to be
+        /// stored.
         async fn cancel_run(
             &self,
             request: tonic::Request<super::CancelRunRequest>,

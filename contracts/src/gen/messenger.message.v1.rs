@@ -326,6 +326,20 @@ pub struct GetMarksResponse {
     pub marks: ::prost::alloc::vec::Vec<Marks>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPeersRequest {
+    #[prost(string, tag = "1")]
+    pub reader_id: ::prost::alloc::string::String,
+    /// At most 200.
+    #[prost(string, repeated, tag = "2")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPeersResponse {
+    /// In no order.
+    #[prost(string, repeated, tag = "1")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetThreadMessagesRequest {
     #[prost(string, tag = "1")]
     pub thread_id: ::prost::alloc::string::String,
@@ -340,6 +354,26 @@ pub struct GetThreadMessagesRequest {
 pub struct GetThreadMessagesResponse {
     #[prost(message, repeated, tag = "1")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReadersRequest {
+    #[prost(string, tag = "1")]
+    pub chat_id: ::prost::alloc::string::String,
+    /// The event.
+    #[prost(int64, tag = "2")]
+    pub o: i64,
+    /// 1 to 200.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReadersResponse {
+    /// How many there are.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// The first of them, by rising id.
+    #[prost(string, repeated, tag = "2")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Whether a message was automatic (RFC 3834 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -729,6 +763,33 @@ pub mod message_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Which of some people share a private chat or a group with the reader now. Rooms do not count: anybody may join them.
+        pub async fn get_peers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/messenger.message.v1.MessageService/GetPeers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("messenger.message.v1.MessageService", "GetPeers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// For the AI of a binding: the messages after a position that every present member may read, oldest first, at most
         /// the newest of them. NOT_FOUND when the binding is gone.
         pub async fn get_thread_messages(
@@ -757,6 +818,33 @@ pub mod message_service_client {
                         "messenger.message.v1.MessageService",
                         "GetThreadMessages",
                     ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Who may read an event: the members whose interval covers it. Nobody for a chat that does not exist.
+        pub async fn get_readers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetReadersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReadersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/messenger.message.v1.MessageService/GetReaders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("messenger.message.v1.MessageService", "GetReaders"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -839,6 +927,14 @@ pub mod message_service_server {
             tonic::Response<super::GetMarksResponse>,
             tonic::Status,
         >;
+        /// Which of some people share a private chat or a group with the reader now. Rooms do not count: anybody may join them.
+        async fn get_peers(
+            &self,
+            request: tonic::Request<super::GetPeersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeersResponse>,
+            tonic::Status,
+        >;
         /// For the AI of a binding: the messages after a position that every present member may read, oldest first, at most
         /// the newest of them. NOT_FOUND when the binding is gone.
         async fn get_thread_messages(
@@ -846,6 +942,14 @@ pub mod message_service_server {
             request: tonic::Request<super::GetThreadMessagesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetThreadMessagesResponse>,
+            tonic::Status,
+        >;
+        /// Who may read an event: the members whose interval covers it. Nobody for a chat that does not exist.
+        async fn get_readers(
+            &self,
+            request: tonic::Request<super::GetReadersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReadersResponse>,
             tonic::Status,
         >;
     }
@@ -1380,6 +1484,51 @@ pub mod message_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/messenger.message.v1.MessageService/GetPeers" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPeersSvc<T: MessageService>(pub Arc<T>);
+                    impl<
+                        T: MessageService,
+                    > tonic::server::UnaryService<super::GetPeersRequest>
+                    for GetPeersSvc<T> {
+                        type Response = super::GetPeersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPeersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MessageService>::get_peers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPeersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/messenger.message.v1.MessageService/GetThreadMessages" => {
                     #[allow(non_camel_case_types)]
                     struct GetThreadMessagesSvc<T: MessageService>(pub Arc<T>);
@@ -1411,6 +1560,51 @@ pub mod message_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetThreadMessagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/messenger.message.v1.MessageService/GetReaders" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetReadersSvc<T: MessageService>(pub Arc<T>);
+                    impl<
+                        T: MessageService,
+                    > tonic::server::UnaryService<super::GetReadersRequest>
+                    for GetReadersSvc<T> {
+                        type Response = super::GetReadersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetReadersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MessageService>::get_readers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetReadersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,8 +7,8 @@ use kit::{Call, Fault};
 use rpc::{Channel, Remote};
 
 use super::{
-    Attachment, Events, History, Marks, Message, MessageApi, MessageClient, Page, Position, Stored,
-    Summary, Via,
+    Attachment, Events, History, Marks, Message, MessageApi, MessageClient, Page, Position,
+    Readers, Stored, Summary, Via,
 };
 use crate::{
     ChatId, ThreadId, UserId,
@@ -23,12 +23,10 @@ use crate::{
     wire::{id, present, word},
 };
 
-/// The largest answer that is taken, in bytes: 500 summaries with a text each, and some room.
-const MAX_ANSWER: usize = 12 * 1024 * 1024;
-
 /// The contract as a service elsewhere offers it.
 pub fn connect(channel: impl Into<Channel>) -> MessageClient {
-    let client = MessageServiceClient::new(channel.into()).max_decoding_message_size(MAX_ANSWER);
+    let client =
+        MessageServiceClient::new(channel.into()).max_decoding_message_size(rpc::ANSWER_LIMIT);
     Arc::new(Connected(Remote::new("message", client)))
 }
 
@@ -163,6 +161,20 @@ impl MessageApi for Connected {
         found.marks.into_iter().map(TryInto::try_into).collect()
     }
 
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        let message = proto::GetPeersRequest {
+            reader_id: reader.to_string(),
+            user_ids: people.iter().map(UserId::to_string).collect(),
+        };
+        let found = rpc::read!(self.0, call, get_peers, message).await?;
+        found.user_ids.iter().map(|text| id(text)).collect()
+    }
+
     async fn thread_messages(
         &self,
         call: &Call,
@@ -177,6 +189,26 @@ impl MessageApi for Connected {
         };
         let found = rpc::read!(self.0, call, get_thread_messages, message).await?;
         found.messages.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault> {
+        let message = proto::GetReadersRequest {
+            chat_id: chat.to_string(),
+            o,
+            limit: wide(limit),
+        };
+        let found = rpc::read!(self.0, call, get_readers, message).await?;
+        let first = found.user_ids.iter().map(|user| id(user));
+        Ok(Readers {
+            count: found.count,
+            first: first.collect::<Result<_, _>>()?,
+        })
     }
 }
 

@@ -93,6 +93,7 @@ impl MessageService for Served {
                 reply_to,
                 from_run,
                 ai: None,
+                request: None,
             };
             self.api.send(&call, send).await
         })
@@ -229,6 +230,23 @@ impl MessageService for Served {
         .await
     }
 
+    async fn get_peers(
+        &self,
+        request: Request<proto::GetPeersRequest>,
+    ) -> Answer<proto::GetPeersResponse> {
+        answer(request, |call, message| async move {
+            let reader = asked("reader_id", &message.reader_id)?;
+            let people = message.user_ids.iter();
+            let people = people.map(|text| asked("user_ids", text));
+            let people = people.collect::<Result<_, _>>()?;
+            let peers = self.api.peers(&call, reader, people).await?;
+            Ok(proto::GetPeersResponse {
+                user_ids: peers.iter().map(UserId::to_string).collect(),
+            })
+        })
+        .await
+    }
+
     async fn get_thread_messages(
         &self,
         request: Request<proto::GetThreadMessagesRequest>,
@@ -242,6 +260,22 @@ impl MessageService for Served {
                 .await?;
             Ok(proto::GetThreadMessagesResponse {
                 messages: messages.into_iter().map(Into::into).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn get_readers(
+        &self,
+        request: Request<proto::GetReadersRequest>,
+    ) -> Answer<proto::GetReadersResponse> {
+        answer(request, |call, message| async move {
+            let chat = asked("chat_id", &message.chat_id)?;
+            let limit = narrow(message.limit);
+            let readers = self.api.readers(&call, chat, message.o, limit).await?;
+            Ok(proto::GetReadersResponse {
+                count: readers.count,
+                user_ids: readers.first.iter().map(UserId::to_string).collect(),
             })
         })
         .await

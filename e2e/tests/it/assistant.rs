@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::{Person, World, eventually, key, message_of};
+use e2e::{Engine, Person, World, eventually, key, message_of};
 use serde_json::{Value, json};
 
 /// The one open draft of a person.
-async fn draft(person: &Person) -> Value {
+pub(crate) async fn draft(person: &Person) -> Value {
     let found = parking_lot::Mutex::new(Value::Null);
     eventually("a draft", async || {
         let runs = person.get("/api/ai/runs?open=true").await.ok();
@@ -26,7 +26,7 @@ async fn draft(person: &Person) -> Value {
 }
 
 /// The run, when it has reached `state`.
-async fn run_in(person: &Person, run: &str, state: &str) -> Value {
+pub(crate) async fn run_in(person: &Person, run: &str, state: &str) -> Value {
     let path = format!("/api/ai/runs/{run}");
     let found = parking_lot::Mutex::new(Value::Null);
     eventually(&format!("run {state}"), async || {
@@ -79,14 +79,18 @@ scenarios! {
         world.stop().await;
     }
 
-    /// row:E13, row:E15, row:E30, row:G31: advice grows on both devices of the owner, and nobody else sees any of it.
+    /// row:E13, row:E15, row:E30, row:G31: advice grows on both devices of the owner, also at two gateways, and nobody else sees any
+    /// of it.
     async fn advice_grows_on_all_devices_of_its_owner_only(engine) {
         let world = World::start(engine).await;
         let (ann, bob, chat) = pair(&world).await;
         bob.say(&chat, "shall we meet at noon?").await;
         ann.bind(&chat, "advice").await;
-        let second = ann.another_device().await;
-        let (mut one, mut two, mut other) = (ann.connect().await, second.connect().await, bob.connect().await);
+        let (mut first, mut second) = (ann.clone(), ann.another_device().await);
+        if engine == Engine::Split {
+            (first.server, second.server) = (world.http("ws-gateway", 0), world.http("ws-gateway", 1));
+        }
+        let (mut one, mut two, mut other) = (first.connect().await, second.connect().await, bob.connect().await);
         other.watch(&chat).await;
         let asked = ann.post(&format!("/api/chats/{chat}/advice"), json!({ "key": key() })).await;
         assert_eq!(asked.status, 202, "{}", asked.body);

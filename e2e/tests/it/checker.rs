@@ -20,8 +20,8 @@ fn rounds(default: usize) -> usize {
 
 /// People may say as much as they can.
 pub(crate) fn busy(config: &mut Config) {
-    config.ws_gateway.commands_per_10s = 1_000_000;
-    config.ws_gateway.command_burst = 1_000_000;
+    config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+    config.ws_gateway.sockets.command_burst = 1_000_000;
     config.message.http_sends.count = 1_000_000;
     config.message.http_sends.burst = 1_000_000;
 }

@@ -31,6 +31,28 @@ macro_rules! scenarios {
     )*};
 }
 
+/// The same for what is seen only where there are servers.
+macro_rules! scenarios_on_servers {
+    ($($(#[$doc:meta])* async fn $name:ident($engine:ident) $body:block)*) => {$(
+        $(#[$doc])*
+        async fn $name($engine: e2e::Engine) $body
+
+        mod $name {
+            crate::on_engines! { super::$name: servers Servers, split Split }
+        }
+    )*};
+}
+
+macro_rules! on_engines {
+    ($scenario:path: $($name:ident $engine:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            $scenario(e2e::Engine::$engine).await;
+        }
+    )*};
+}
+use on_engines;
+
 mod accounts;
 mod agreement;
 mod assistant;
@@ -38,11 +60,18 @@ mod bad_days;
 mod checker;
 mod child;
 mod conversation;
+mod foreign;
+mod grpc;
 mod ledger;
+mod measures;
+mod moving;
+mod notification;
 mod operation;
 mod outages;
+mod presence;
 mod processes;
 mod provider;
+mod registry;
 mod secrecy;
 mod sockets;
 mod stops;

@@ -1,7 +1,7 @@
 //! What the person at the console sees: health, metrics, documents, migrations, logs.
 
-use e2e::{Person, World};
-use serde_json::Value;
+use e2e::{Cluster, Person, Socket, World, eventually, key};
+use serde_json::{Value, json};
 
 scenarios! {
     /// row:G11, row:G14: health is on the private listener and nowhere else.
@@ -67,5 +67,45 @@ scenarios! {
             }
         }
         world.stop().await;
+    }
+}
+
+scenarios! {
+    /// row:G23: a message and a question are followed by one id through door, gateway, message and AI; a send over a socket is
+    /// named after its connection.
+    async fn one_id_follows_a_message_through_all_logs(engine) {
+        let mut cluster = Cluster::start(engine, |config| {
+            "info,kit=debug,ws_gateway=debug,message=debug,ai=debug".clone_into(&mut config.log_filter);
+        }).await;
+        let server = cluster.public();
+        let (ann, bob) = (Person::register_at(server, "ann").await, Person::register_at(server, "bob").await);
+        let chat = ann.chat_with(&bob).await;
+        ann.bind(&chat, "advice").await;
+        let named = |path: String, content: Value| ann.http.post(format!("http://{server}{path}")).bearer_auth(&ann.token).json(&content);
+        let sent = named(format!("/api/messages/{chat}"), json!({ "key": key(), "text": "hello" })).send().await.unwrap();
+        let asked = named(format!("/api/chats/{chat}/advice"), json!({ "key": key() })).send().await.unwrap();
+        let id = |answer: &reqwest::Response| {
+            assert!(answer.status().is_success());
+            answer.headers()["x-request-id"].to_str().unwrap().to_owned()
+        };
+        let mut socket = Socket::open(server, "127.0.0.1", &[]).await.unwrap();
+        let (welcome, _) = socket.hello(&ann.token, json!({})).await;
+        socket.say(&chat, "hello over a socket").await;
+        let conn = welcome["conn"].as_str().unwrap().to_owned();
+        for (id, targets) in [
+            (id(&sent), ["kit", "message", "ai"]),
+            (id(&asked), ["kit", "ai", "ai"]),
+            (conn, ["ws_gateway", "message", "ai"]),
+        ] {
+            for target in targets {
+                eventually(&format!("{id} in the log of {target}"), async || {
+                    let log = cluster.log();
+                    let mut lines = log.lines().filter(|line| line.contains(&format!("\"request.id\":\"{id}")));
+                    lines.any(|line| line.contains(&format!("\"target\":\"{target}::")))
+                })
+                .await;
+            }
+        }
+        cluster.stop(cluster.all()).await;
     }
 }

@@ -1,12 +1,12 @@
 //! Every service apart, some of them twice: what only then can be seen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contracts::r#gen::messenger::auth::v1::{
     ValidateTokenRequest, auth_service_client::AuthServiceClient,
 };
 use e2e::{Engine, Person, SECRET, World, eventually, key, message_of};
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -81,6 +81,94 @@ async fn people_at_two_gateways_hear_each_other() {
     world.stop().await;
 }
 
+/// row:A08: what one address may do in a minute is the same, however many instances it asks in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_an_address_hold_across_instances() {
+    let world = World::start(Engine::Split).await;
+    let http = e2e::client();
+    let ask = async |n: usize, path: &str, body: Value| {
+        let server = world.http("auth", n % 2);
+        let request = http.post(format!("http://{server}{path}")).json(&body);
+        let answer = request.send().await.unwrap();
+        let waits = answer.headers().contains_key("retry-after");
+        (answer.status().as_u16(), waits)
+    };
+    let name = format!("many-{}", &key()[24..]);
+    for n in 0..4 {
+        let body = json!({ "username": format!("{name}{n}"), "email": format!("{name}{n}@example.org"), "password": "long enough 1" });
+        let wanted = if n < 3 { (201, false) } else { (429, true) };
+        assert_eq!(
+            ask(n, "/api/register", body).await,
+            wanted,
+            "registration {n}"
+        );
+    }
+    for n in 0..6 {
+        let body = json!({ "login": format!("{name}0"), "password": "wrong password" });
+        let wanted = if n < 5 { (401, false) } else { (429, true) };
+        assert_eq!(ask(n, "/api/login", body).await, wanted, "login {n}");
+    }
+    world.stop().await;
+}
+
+/// row:G30: people connect, one sends, it is stored once, each device of everybody in the chat has an event of it, pushed, whichever
+/// gateway it is at and whether it watches the chat or not; nobody else has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_stored_and_pushed_to_every_recipient() {
+    let world = World::start(Engine::Split).await;
+    let (ann, mut bob, eve) = tokio::join!(
+        Person::register(&world, "ann"),
+        Person::register(&world, "bob"),
+        Person::register(&world, "eve")
+    );
+    let chat = ann.chat_with(&bob).await;
+    let (mut laptop, mut elsewhere) = (ann.another_device().await, bob.another_device().await);
+    (laptop.server, bob.server) = (world.http("ws-gateway", 1), world.http("ws-gateway", 0));
+    elsewhere.server = world.http("ws-gateway", 1);
+    let (mut sender, mut others) = (
+        ann.connect().await,
+        [laptop.connect().await, bob.connect().await],
+    );
+    let (mut hinted, mut stranger) = (elsewhere.connect().await, eve.connect().await);
+    for socket in &mut others {
+        socket.watch(&chat).await;
+    }
+    let stored = sender.say(&chat, "once").await;
+    for socket in &mut others {
+        let heard = socket.message().await;
+        let message = message_of(&heard);
+        assert_eq!(
+            (&heard["d"]["id"], &heard["o"]),
+            (&stored["msg"], &stored["o"])
+        );
+        assert_eq!(
+            (message.text.as_str(), message.author.to_string()),
+            ("once", ann.id.clone())
+        );
+    }
+    // The chat itself may be the first hint.
+    hinted
+        .wait(|frame| {
+            frame["t"] == "chat.hint"
+                && (&frame["d"]["chat"], &frame["d"]["o"]) == (&json!(chat), &stored["o"])
+        })
+        .await;
+    let rows = format!(
+        "SELECT count(*) FROM message.event WHERE id = '{}'",
+        stored["msg"].as_str().unwrap()
+    );
+    assert_eq!(e2e::psql(&world.config.sql, &rows).await, "1");
+    assert_eq!(bob.texts(&chat).await, ["once"]);
+    let leaked = stranger.during(Duration::from_millis(300)).await;
+    assert!(
+        leaked
+            .iter()
+            .all(|frame| !frame.to_string().contains(&chat)),
+        "{leaked:?}"
+    );
+    world.stop().await;
+}
+
 /// row:D09, guarantee:G8: a gateway that stops sends its clients to another, where they go on without a loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_stops_is_survived() {
@@ -120,5 +208,21 @@ async fn a_gateway_that_stops_is_survived() {
             .is_ok()
     })
     .await;
+    world.stop().await;
+}
+
+/// row:D09: a front door that stops does not wait for the sockets that lead through it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_door_that_stops_lets_its_sockets_go() {
+    let mut world = World::start(Engine::Split).await;
+    let mut ann = Person::register(&world, "ann").await;
+    ann.server = world.http("user", 0);
+    let mut through = ann.connect().await;
+    let began = Instant::now();
+    world.stop_one("user", 0).await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(through.close_code().await, 1006);
+    ann.server = world.http("ws-gateway", 1);
+    ann.connect().await;
     world.stop().await;
 }

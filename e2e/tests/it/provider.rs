@@ -12,8 +12,8 @@ async fn world(engine: Engine, provider: &Provider) -> World {
         config.ai.base_url = url;
         config.ai.api_key = Some("the-key-of-the-test".into());
         "some-model".clone_into(&mut config.ai.model);
-        config.ws_gateway.commands_per_10s = 1_000_000;
-        config.ws_gateway.command_burst = 1_000_000;
+        config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+        config.ws_gateway.sockets.command_burst = 1_000_000;
     })
     .await
 }

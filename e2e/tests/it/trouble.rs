@@ -48,8 +48,8 @@ scenarios! {
     /// row:D13, guarantee:G17: a hundred sockets that do not read cost a bounded piece of memory and delay nobody else.
     async fn stalled_sockets_harm_nobody(engine) {
         let mut cluster = Cluster::start(engine, |config| {
-            config.ws_gateway.commands_per_10s = 1_000_000;
-            config.ws_gateway.connections_per_person = 200;
+            config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+            config.ws_gateway.sockets.connections_per_person = 200;
         })
         .await;
         let (server, gateway) = (cluster.doors()[0], cluster.id(cluster.of("ws-gateway")[0]));

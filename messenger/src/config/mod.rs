@@ -58,6 +58,8 @@ pub struct Config {
     pub message: message::Config,
     /// The AI.
     pub ai: ai::Config,
+    /// Who must be told.
+    pub notification: notification::Config,
     /// Sockets.
     #[serde(rename = "ws-gateway")]
     pub ws_gateway: ws_gateway::Config,
@@ -115,6 +117,7 @@ impl Default for Config {
             chat: chat::Config::default(),
             message: message::Config::default(),
             ai: ai::Config::default(),
+            notification: notification::Config::default(),
             ws_gateway: ws_gateway::Config::default(),
             ws_ai_advice: ws_ai_advice::Config::default(),
             ws_autoreply: ws_autoreply::Config::default(),
@@ -170,7 +173,7 @@ impl Config {
         // The page of the public address may open sockets, whatever `Host` a proxy in between sends.
         let origin = origin_of(&self.auth.public_url);
         for origins in [
-            &mut self.ws_gateway.origins,
+            &mut self.ws_gateway.sockets.origins,
             &mut self.ws_ai_advice.sockets.origins,
             &mut self.ws_autoreply.sockets.origins,
         ] {

@@ -119,7 +119,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let (sender, lines) = mpsc::channel();
         let mut this = Self {
@@ -297,25 +297,32 @@ impl Database {
         let name = format!("messenger_{name}_{}", std::process::id());
         let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
         let database = Self { server, name, url };
-        database.tell("CREATE DATABASE");
+        tell(
+            &database.server,
+            &format!("CREATE DATABASE {}", database.name),
+        );
         database
     }
 
-    fn tell(&self, what: &str) {
-        let told = Command::new("psql")
-            .args([&self.server, "-qc", &format!("{what} {}", self.name)])
-            .status();
-        assert!(
-            told.expect("psql comes with PostgreSQL").success(),
-            "{what} {}",
-            self.name
-        );
+    /// Runs a statement in it.
+    pub(crate) fn run(&self, statement: &str) {
+        tell(&self.url, statement);
     }
+}
+
+fn tell(url: &str, statement: &str) {
+    let told = Command::new("psql").args([url, "-qc", statement]).status();
+    let told = told.expect("psql comes with PostgreSQL");
+    assert!(told.success(), "{statement}");
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.tell("DROP DATABASE");
+        // Whoever has just ended may still count as connected.
+        tell(
+            &self.server,
+            &format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        );
     }
 }
 

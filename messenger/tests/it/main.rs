@@ -6,6 +6,7 @@ mod advice;
 mod commands;
 mod ground;
 mod installation;
+mod moving;
 mod page;
 mod refusals;
 mod running;

@@ -67,7 +67,8 @@ fn an_unknown_service_is_answered_with_the_known_ones() {
     );
 }
 
-/// A part of the services on engines that live in one process cannot work, and the line says which and why.
+/// row:G03: a part of the services on engines that live in one process cannot work, and the line says which and why; a secret
+/// that they need is asked for by its name.
 #[test]
 fn a_split_on_embedded_engines_is_refused_with_the_reason() {
     let here = Installation::new();
@@ -104,9 +105,14 @@ fn a_setting_out_of_bounds_names_itself() {
         ("MESSENGER_AUTH__PUBLIC_URL", "http://a b", "public_url"),
         ("CHAT_MESSAGE_PERSIST_WORKER_COUNT", "65", "persist_workers"),
         (
-            "MESSENGER_WS_GATEWAY__QUEUE_BYTES",
+            "MESSENGER_WS_GATEWAY__SOCKETS__QUEUE_BYTES",
             "1",
-            "ws-gateway.queue_bytes",
+            "ws-gateway.sockets.queue_bytes",
+        ),
+        (
+            "MESSENGER_WS_GATEWAY__PRESENCE__GRACE",
+            "31s",
+            "ws-gateway.presence.grace",
         ),
         (
             "MESSENGER_WS_AI_ADVICE__SOCKETS__COMMAND_BURST",
@@ -236,7 +242,7 @@ fn a_foreign_file_is_named_and_not_touched() {
     }
 }
 
-/// On a database server the key that seals signing keys has to be chosen.
+/// row:G03: on a database server the key that seals signing keys has to be chosen; it is asked for by its name.
 #[test]
 fn a_server_without_a_secret_is_refused() {
     let database = crate::installation::Database::new("secret");

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bounded;
+mod following;
 mod gcra;
 mod group;
 mod hub;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use kit::{BoxError, Code, Fault, Spawner};
 
 pub use self::redis::Redis;
+pub use following::{Audience, Following};
 pub use limits::Limits;
 pub use memory::Memory;
 

@@ -20,8 +20,8 @@ use crate::{
 const LIMIT_BYTES: usize = 32 << 20;
 /// Memory for values.
 const VALUE_BYTES: usize = 64 << 20;
-/// Memory for groups.
-const GROUP_BYTES: usize = 32 << 20;
+/// Memory for groups: the connections of about 100,000 people.
+const GROUP_BYTES: usize = 128 << 20;
 /// What a bucket takes beside its key.
 const BUCKET_BYTES: usize = 16;
 /// Into how many parts a map is divided, so that sweeping one part holds up few.

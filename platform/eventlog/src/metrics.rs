@@ -9,6 +9,9 @@ pub(crate) const APPENDED_BYTES: &str = "eventlog_appended_bytes_total";
 /// Appends that failed with an unknown outcome, per topic.
 #[cfg(feature = "kafka")]
 pub(crate) const APPEND_FAILURES: &str = "eventlog_append_failures_total";
+/// How long an append took until the replicas had it, per topic.
+#[cfg(feature = "kafka")]
+pub(crate) const APPEND_SECONDS: &str = "eventlog_append_seconds";
 /// Bytes that are visible and not yet in the file.
 pub(crate) const BACKLOG_BYTES: &str = "eventlog_backlog_bytes";
 /// How long `flush` took.
@@ -45,6 +48,12 @@ pub(crate) fn describe() {
         APPEND_FAILURES,
         Unit::Count,
         "Appends to the event log that failed; whether the records are there is unknown"
+    );
+    #[cfg(feature = "kafka")]
+    metrics::describe_histogram!(
+        APPEND_SECONDS,
+        Unit::Seconds,
+        "Time of one append, until the replicas had it"
     );
     metrics::describe_gauge!(
         BACKLOG_BYTES,

@@ -4,18 +4,22 @@ use std::{collections::HashMap, time::Duration};
 
 use kit::{Backoff, BoxError, CancellationToken};
 
-use crate::{Delivered, Error, EventLog, Poll, Subscription, Tail};
+use crate::{Delivered, Error, EventLog, Partition, Poll, Subscription, Tail};
 
 /// How long a poll waits.
 const IDLE: Duration = Duration::from_secs(1);
 /// Records of one read of a tail.
 const BATCH: usize = 512;
 
+/// How long is waited before what failed is tried again: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
 /// Reads as a member of a group until `stop`, at least once: [`crate::StartAt::Group`]. `take` gets at most `max` records
-/// and returns when all that follows from them is safe; only then is the place kept.
+/// and returns when all that follows from them is safe; only then is the place kept. When it fails it gets the same
+/// records again, and what came meanwhile, until it does not.
 ///
 /// # Errors
-/// The log's, and those of `take`.
+/// The log's, but not that one partition is stopped: the others go on.
 pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
     log: &dyn EventLog,
     subscription: Subscription,
@@ -23,11 +27,13 @@ pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
     stop: &CancellationToken,
     mut take: impl FnMut(Vec<Delivered>) -> F,
 ) -> Result<(), BoxError> {
+    let group = subscription.group.clone();
     let mut consumer = log.subscribe(subscription).await?;
+    let mut failing: Option<Backoff> = None;
     loop {
         let polled = tokio::select! {
             polled = consumer.poll(max, IDLE) => match polled {
-                // The consumer has stopped that one partition and said so; the others go on.
+                // The consumer has said so.
                 Err(Error::OutOfRange { .. }) => continue,
                 polled => polled?,
             },
@@ -39,14 +45,35 @@ pub async fn consume<F: Future<Output = Result<(), BoxError>>>(
         if records.is_empty() {
             continue;
         }
-        let ends: HashMap<_, _> = records
-            .iter()
-            .map(|record| (record.partition.clone(), record.offset + 1))
-            .collect();
-        take(records).await?;
-        for (partition, next) in ends {
-            consumer.commit(&partition, next).await?;
+        let mut stretches: HashMap<Partition, (i64, i64)> = HashMap::new();
+        for record in &records {
+            let offset = record.offset;
+            let stretch = stretches.entry(record.partition.clone());
+            stretch.or_insert((offset, offset)).1 = offset + 1;
         }
+        let Err(error) = take(records).await else {
+            if failing.take().is_some() {
+                tracing::info!(group = &*group, "the records are handled again");
+            }
+            for (partition, (_, next)) in stretches {
+                consumer.commit(&partition, next).await?;
+            }
+            continue;
+        };
+        if failing.is_none() {
+            let error = kit::node::error_chain(error.as_ref());
+            tracing::warn!(
+                group = &*group,
+                error,
+                "records are not handled; trying again"
+            );
+        }
+        for (partition, (first, _)) in stretches {
+            consumer.seek(&partition, first).await?;
+        }
+        let backoff = failing.get_or_insert_with(|| Backoff::new(AGAIN.0, AGAIN.1));
+        stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait()))
+            .await;
     }
 }
 
@@ -60,7 +87,7 @@ pub async fn follow(
     stop: &CancellationToken,
     mut take: impl FnMut(Vec<Delivered>),
 ) -> Result<(), Error> {
-    let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let waits = || Backoff::new(AGAIN.0, AGAIN.1);
     let mut backoff = waits();
     loop {
         let read = tokio::select! {

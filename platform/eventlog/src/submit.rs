@@ -233,7 +233,7 @@ mod tests {
         submitter.answer(&"a", 1);
     }
 
-    /// fault:K7: whoever waits hears at once that the answers were lost, and others may wait after them.
+    /// fault:F8: whoever waits hears at once that the answers were lost, and others may wait after them.
     #[tokio::test(start_paused = true)]
     async fn when_the_answers_are_lost_nobody_waits_for_the_deadline() {
         let submitter = submitter(1);

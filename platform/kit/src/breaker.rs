@@ -36,19 +36,19 @@ enum State {
 
 /// Refuses calls to a dependency that is away, and lets one trial through now and then.
 ///
-/// Only [`Code::Unavailable`], [`Code::Timeout`] and [`Code::Internal`] count; an answer such as
-/// "not found" proves that the dependency is there. The gauge `breaker_open{name}` shows the state.
+/// An answer such as "not found" proves that the dependency is there. The gauge `breaker_open{name}` shows the state.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    name: &'static str,
+    name: Arc<str>,
     config: BreakerConfig,
     state: Arc<Mutex<State>>,
 }
 
 impl Breaker {
     /// A closed breaker; `name` is its metric label.
-    pub fn new(name: &'static str, config: BreakerConfig) -> Self {
-        metrics::gauge!("breaker_open", "name" => name).set(0.0);
+    pub fn new(name: impl Into<Arc<str>>, config: BreakerConfig) -> Self {
+        let name = name.into();
+        metrics::gauge!("breaker_open", "name" => Arc::clone(&name)).set(0.0);
         Self {
             name,
             config,
@@ -56,7 +56,7 @@ impl Breaker {
         }
     }
 
-    /// Runs `call` unless the breaker is open.
+    /// Runs `call` unless the breaker is open. [`Code::Unavailable`], [`Code::Timeout`] and [`Code::Internal`] are outages.
     pub async fn run<T>(&self, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         self.admit()?;
         let result = call.await;
@@ -75,7 +75,11 @@ impl Breaker {
         matches!(*self.state.lock(), State::Open { until } if Instant::now() < until)
     }
 
-    fn admit(&self) -> Result<(), Fault> {
+    /// Whether a call may be made now; its outcome goes to [`Breaker::note`].
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] with the time of the next trial.
+    pub fn admit(&self) -> Result<(), Fault> {
         let mut state = self.state.lock();
         match *state {
             State::Closed { .. } => Ok(()),
@@ -94,9 +98,11 @@ impl Breaker {
         }
     }
 
-    fn note(&self, outage: bool) {
+    /// What became of a call. Any call that went well closes the breaker.
+    pub fn note(&self, outage: bool) {
         let mut state = self.state.lock();
         let failures = match *state {
+            State::Closed { failures: 0 } if !outage => return,
             State::Closed { failures } => failures + 1,
             State::Open { .. } => self.config.failures,
         };
@@ -108,6 +114,7 @@ impl Breaker {
                 until: Instant::now() + self.config.open,
             },
         };
-        metrics::gauge!("breaker_open", "name" => self.name).set(if open { 1.0 } else { 0.0 });
+        metrics::gauge!("breaker_open", "name" => Arc::clone(&self.name))
+            .set(f64::from(u8::from(open)));
     }
 }

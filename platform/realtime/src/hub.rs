@@ -98,6 +98,16 @@ impl Hub {
         &self.config
     }
 
+    /// How this hub is called among those of all processes, before and after it.
+    pub fn name(&self) -> String {
+        self.instance.as_simple().to_string()
+    }
+
+    /// The [`Socket::name`] of the connection with the [`Socket::id`] `socket`.
+    pub fn name_of(&self, socket: u64) -> String {
+        format!("{}-{socket}", self.instance.as_simple())
+    }
+
     /// Wall-clock time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
@@ -145,7 +155,7 @@ impl Hub {
         let config = &self.config;
         let now = jiff::Timestamp::from_millisecond(self.clock.now_ms()).unwrap_or_default();
         let content = json!({
-            "conn": format!("{}-{}", self.instance.as_simple(), socket.id()),
+            "conn": socket.name(),
             "user": socket.user(),
             "now": now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             "hb": { "every_ms": ms(config.heartbeat), "timeout_ms": ms(config.heartbeat_timeout) },

@@ -30,7 +30,7 @@ pub use config::{Close, Config};
 pub use frame::Frame;
 pub use hub::Hub;
 pub use listening::{Gate, Listeners, ListenersConfig};
-pub use protocol::{Hello, ResumeAt, Service, Session};
+pub use protocol::{Activity, Hello, ResumeAt, Service, Session};
 pub use queue::Crowded;
 pub use socket::{Identity, Socket};
 pub use upgrade::door;

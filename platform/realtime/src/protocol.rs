@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use kit::{Call, Code, Fault};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -67,6 +67,20 @@ pub struct Hello {
     /// Streams to go on with, and from where.
     #[serde(default)]
     pub resume: HashMap<String, ResumeAt>,
+    /// Whether the person is at it.
+    #[serde(default)]
+    pub activity: Activity,
+}
+
+/// What a client says of its person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// They use it.
+    #[default]
+    Active,
+    /// It is open, and nobody has touched it for a while.
+    Idle,
 }
 
 /// A position in a stream.

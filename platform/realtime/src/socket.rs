@@ -94,6 +94,11 @@ impl Socket {
         self.id
     }
 
+    /// How the client and the logs call this connection; unique among all processes.
+    pub fn name(&self) -> String {
+        self.hub.name_of(self.id)
+    }
+
     /// The hub it belongs to.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
@@ -117,6 +122,11 @@ impl Socket {
     /// Whether frames are still taken.
     pub fn is_open(&self) -> bool {
         !self.queue.lock().is_closed()
+    }
+
+    /// Whether the client has been written everything. What can be merged waits for it, so that it does not pile up.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.lock().is_empty()
     }
 
     /// Sends what may not be dropped: answers, and what the protocol itself says. A connection without

@@ -21,6 +21,7 @@ where
     // The time counts from the moment the request came, not from when its message was read.
     let arrived = request.extensions().get::<Call>().cloned();
     let call = arrived.unwrap_or_else(|| envelope::call(request.metadata().as_ref()));
+    kit::failpoint!("rpc.call");
     match call.run(work(call.clone(), request.into_inner())).await {
         Ok(message) => Ok(Response::new(message.into())),
         Err(fault) => {

@@ -92,6 +92,7 @@ impl Db {
     }
 
     async fn begin(&self, kind: Kind) -> Result<Tx, Error> {
+        self.0.admit()?;
         let started = Instant::now();
         let begin: Running<'_, _> = Box::pin(async {
             Ok(match (&self.0.place, kind) {
@@ -147,6 +148,7 @@ impl Db {
     }
 
     async fn reader(&self) -> Result<(Pooled, InUse), Error> {
+        self.0.admit()?;
         let started = Instant::now();
         let acquire: Running<'_, _> = Box::pin(async {
             Ok(match &self.0.place {
@@ -229,6 +231,15 @@ impl Store {
         Ok(())
     }
 
+    /// Refuses at once while a server is known to be away.
+    fn admit(&self) -> Result<(), Error> {
+        let Place::Postgres(server) = &self.place else {
+            return Ok(());
+        };
+        let admitted = server.breaker.admit();
+        admitted.map_err(|fault| Error::Unavailable(fault.into()))
+    }
+
     /// Runs one statement with its time, its deadline and its errors on the record.
     pub(crate) async fn measured<T>(
         &self,
@@ -249,10 +260,15 @@ impl Store {
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
         let result = match &self.place {
-            Place::Postgres(server) => match tokio::time::timeout(server.deadline, work).await {
-                Ok(result) => result.map_err(Error::from),
-                Err(elapsed) => Err(Error::Unavailable(elapsed.into())),
-            },
+            Place::Postgres(server) => {
+                let result = match tokio::time::timeout(server.deadline, work).await {
+                    Ok(result) => result.map_err(Error::from),
+                    Err(elapsed) => Err(Error::Unavailable(elapsed.into())),
+                };
+                let is_away = matches!(result, Err(Error::Unavailable(_)));
+                server.breaker.note(is_away);
+                result
+            }
             // A file has no network before it; cutting a statement off would only leave its outcome open.
             Place::Sqlite(_) => work.await.map_err(Error::from),
         };

@@ -2,6 +2,7 @@
 
 mod db;
 mod error;
+mod mark;
 mod metrics;
 mod migrate;
 mod postgres;
@@ -10,6 +11,7 @@ mod sqlite;
 mod statement;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transfer;
 mod tx;
 mod value;
 
@@ -17,6 +19,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 pub use db::Db;
 pub use error::Error;
+pub use mark::Mark;
 pub use migrate::{
     Migration, Migrations, migrate_down, migrate_up, schema_version, version_of, wait_for,
 };

@@ -246,14 +246,7 @@ fn pending<'a>(
 
 /// The steps that the store has taken, read without any lock.
 async fn applied(db: &Db) -> Result<Vec<Applied>, Error> {
-    let exists = match db.engine() {
-        Engine::Postgres => "SELECT to_regclass('schema_migration') IS NOT NULL AS here",
-        Engine::Sqlite => {
-            "SELECT COUNT(*) > 0 AS here FROM sqlite_master WHERE name = 'schema_migration'"
-        }
-    };
-    let here = db.fetch_optional(exists, Args::none()).await?;
-    if !here.is_some_and(|row| row.get("here").unwrap_or(false)) {
+    if !has_table(db, "schema_migration").await? {
         return Ok(Vec::new());
     }
     db.fetch_all(APPLIED, Args::none())
@@ -261,6 +254,16 @@ async fn applied(db: &Db) -> Result<Vec<Applied>, Error> {
         .iter()
         .map(Applied::read)
         .collect()
+}
+
+/// Whether there is such a table, or yet a schema where it could be.
+pub(crate) async fn has_table(db: &Db, name: &str) -> Result<bool, Error> {
+    let exists = match db.engine() {
+        Engine::Postgres => "SELECT to_regclass($1) IS NOT NULL AS here",
+        Engine::Sqlite => "SELECT COUNT(*) > 0 AS here FROM sqlite_master WHERE name = $1",
+    };
+    let row = db.fetch_optional(exists, args![name]).await?;
+    Ok(row.is_some_and(|row| row.get("here").unwrap_or(false)))
 }
 
 type Steps = Vec<(&'static Migration, Direction)>;

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use kit::{Breaker, BreakerConfig};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -14,8 +15,16 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// Connections are renewed, lest a server keeps what they have gathered.
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 
+/// Five waits in a row without a connection or an answer are an outage; then nobody waits any more, and each second one
+/// is let through to see if it lasts.
+const BREAKER: BreakerConfig = BreakerConfig {
+    failures: 5,
+    open: Duration::from_secs(1),
+};
+
 pub(crate) struct Server {
     pub(crate) pool: PgPool,
+    pub(crate) breaker: Breaker,
     pub(crate) schema: String,
     /// The longest any await on the server may take: its own limits end every healthy statement before.
     pub(crate) deadline: Duration,
@@ -76,6 +85,7 @@ impl Server {
         let deadline = config.statement_timeout + config.acquire_timeout;
         Ok(Self {
             pool,
+            breaker: Breaker::new(format!("postgres:{schema}"), BREAKER),
             schema: schema.to_owned(),
             deadline,
             bare: Box::new(bare),

@@ -2,9 +2,10 @@
 
 use std::{fmt::Write, pin::Pin};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr, SqliteConnection};
 
-use crate::{Args, Engine, Error, Row, Value};
+use crate::{Args, Engine, Error, Row, Value, value};
 
 /// A connection of either engine, in a transaction or not.
 pub(crate) enum Connection<'a> {
@@ -31,6 +32,25 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// Runs an insert of many rows.
+    pub(crate) fn insert(self, sql: SqlStr, rows: Vec<Args>) -> Running<'a, u64> {
+        Box::pin(async move {
+            Ok(match self {
+                Self::Postgres(connection) => sqlx::query_with(sql, value::columns(rows)?)
+                    .execute(connection)
+                    .await?
+                    .rows_affected(),
+                Self::Sqlite(connection) => {
+                    let args = flatten(Vec::new(), rows.into_iter());
+                    sqlx::query_with(sql, args.into_sqlite()?)
+                        .execute(connection)
+                        .await?
+                        .rows_affected()
+                }
+            })
+        })
+    }
+
     pub(crate) fn fetch_all(self, sql: SqlStr, args: Args) -> Running<'a, Vec<Row>> {
         Box::pin(async move {
             Ok(match self {
@@ -50,6 +70,18 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// The rows one by one, as they come.
+    pub(crate) fn fetch(self, sql: SqlStr) -> BoxStream<'a, Result<Row, sqlx::Error>> {
+        match self {
+            Self::Postgres(connection) => {
+                sqlx::query(sql).fetch(connection).map_ok(Row::from).boxed()
+            }
+            Self::Sqlite(connection) => {
+                sqlx::query(sql).fetch(connection).map_ok(Row::from).boxed()
+            }
+        }
+    }
+
     pub(crate) fn fetch_optional(self, sql: SqlStr, args: Args) -> Running<'a, Option<Row>> {
         Box::pin(async move {
             Ok(match self {
@@ -66,8 +98,8 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// The most rows that one statement takes.
-const MOST_ROWS: usize = 256;
+/// The most rows that one insert takes: on SQLite, where each value is a parameter, and on PostgreSQL, where each column is.
+const MOST_ROWS: (usize, usize) = (256, 1024);
 /// The sizes of lists; a list is filled up to the next one.
 const LIST_SIZES: [usize; 4] = [1, 8, 32, 128];
 /// SQLite's limit; that of PostgreSQL is 65535.
@@ -75,35 +107,53 @@ const MOST_PARAMETERS: usize = 32_766;
 /// Where a list stands in a statement.
 const LIST_MARKER: &str = "{list}";
 
-/// Cuts `rows` into inserts whose sizes are powers of two, so that the same few statements are prepared once.
+/// Cuts `rows` into inserts.
+///
+/// On SQLite their sizes are powers of two, so that the same few statements are prepared once. PostgreSQL is given an array
+/// for each column: one statement for any number of rows.
 pub(crate) fn inserts(
     engine: Engine,
     head: &str,
     columns: usize,
     tail: &str,
     rows: Vec<Args>,
-) -> Result<Vec<(SqlStr, Args)>, Error> {
+) -> Result<Vec<(SqlStr, Vec<Args>)>, Error> {
     if columns == 0 || columns > MOST_PARAMETERS || rows.iter().any(|row| row.len() != columns) {
         return Err(Error::misuse(
             "every row of an insert needs exactly the stated columns",
         ));
     }
-    let most = MOST_ROWS.min(MOST_PARAMETERS / columns);
     let mut statements = Vec::new();
     let mut rows = rows.into_iter();
     while rows.len() > 0 {
-        let size = 1 << rows.len().min(most).ilog2();
-        let mut sql = format!("{head} VALUES ");
-        // SQLite looks up the name of each parameter by walking over all the others; nameless ones it just counts.
+        let (mut sql, size) = (
+            head.to_owned(),
+            match engine {
+                Engine::Postgres => rows.len().min(MOST_ROWS.1),
+                Engine::Sqlite => {
+                    1 << rows
+                        .len()
+                        .min(MOST_ROWS.0)
+                        .min(MOST_PARAMETERS / columns)
+                        .ilog2()
+                }
+            },
+        );
         match engine {
-            Engine::Postgres => push_tuples(&mut sql, 1, columns, size),
-            Engine::Sqlite => push_nameless_tuples(&mut sql, columns, size),
+            Engine::Postgres => {
+                sql.push_str(" SELECT * FROM UNNEST(");
+                push_numbers(&mut sql, 1, columns);
+                sql.push(')');
+            }
+            // SQLite looks up the name of each parameter by walking over all the others; nameless ones it just counts.
+            Engine::Sqlite => {
+                sql.push_str(" VALUES ");
+                push_nameless_tuples(&mut sql, columns, size);
+            }
         }
         sql.push_str(tail);
-        statements.push((
-            AssertSqlSafe(sql).into_sql_str(),
-            flatten(Vec::new(), rows.by_ref().take(size)),
-        ));
+        let rows = rows.by_ref().take(size).collect();
+        statements.push((AssertSqlSafe(sql).into_sql_str(), rows));
     }
     Ok(statements)
 }
@@ -182,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_of_any_length_uses_statements_whose_sizes_are_powers_of_two() {
+    fn an_insert_on_sqlite_uses_statements_whose_sizes_are_powers_of_two() {
         for count in 0..1000 {
             let statements =
-                inserts(Engine::Postgres, "INSERT INTO t (a, b)", 2, "", rows(count)).unwrap();
-            let sizes: Vec<usize> = statements.iter().map(|(_, args)| args.len() / 2).collect();
+                inserts(Engine::Sqlite, "INSERT INTO t (a, b)", 2, "", rows(count)).unwrap();
+            let sizes: Vec<usize> = statements.iter().map(|(_, rows)| rows.len()).collect();
             assert!(
                 sizes
                     .iter()
@@ -198,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_numbers_its_parameters_for_postgresql_only() {
+    fn an_insert_takes_a_parameter_for_each_value_on_sqlite_and_for_each_column_on_postgresql() {
         let text = |engine| {
             let statements = inserts(
                 engine,
@@ -212,7 +262,7 @@ mod tests {
         };
         assert_eq!(
             text(Engine::Postgres),
-            "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING"
+            "INSERT INTO t (a, b) SELECT * FROM UNNEST($1,$2) ON CONFLICT DO NOTHING"
         );
         assert_eq!(
             text(Engine::Sqlite),
@@ -226,7 +276,11 @@ mod tests {
             .map(|n| Args::from(vec![n.into(); 500]))
             .collect();
         let statements = inserts(Engine::Sqlite, "INSERT INTO t", 500, "", wide).unwrap();
-        assert!(statements.iter().all(|(_, args)| args.len() <= 32_766));
+        assert!(
+            statements
+                .iter()
+                .all(|(_, rows)| rows.len() * 500 <= 32_766)
+        );
     }
 
     #[test]

@@ -43,7 +43,12 @@ impl Tx {
 
     /// Runs a statement and says how many rows it touched.
     pub async fn execute(&mut self, sql: &'static str, args: Args) -> Result<u64, Error> {
-        self.execute_text(sql.into_sql_str(), args).await
+        let (store, connection) = self.begin_statement()?;
+        let sql = sql.into_sql_str();
+        let result = store
+            .measured(Kind::Write, sql.clone(), connection.execute(sql, args))
+            .await;
+        self.end_statement(result)
     }
 
     /// The rows of a statement, in its order.
@@ -72,8 +77,8 @@ impl Tx {
     /// Inserts any number of rows and says how many were inserted: `head` is `INSERT INTO t (a, b)`, `tail` is empty
     /// or begins with a blank, as ` ON CONFLICT DO NOTHING`. Each row has `columns` values.
     ///
-    /// The rows go out in statements of at most 256 whose sizes are powers of two, so that few are prepared, and
-    /// all of them once.
+    /// A column has values of one kind, and nulls. PostgreSQL is given up to 1024 rows in one statement; on SQLite the
+    /// statements have at most 256 rows and sizes that are powers of two, so that few are prepared, and all of them once.
     pub async fn insert_many(
         &mut self,
         head: &'static str,
@@ -84,8 +89,11 @@ impl Tx {
         let statements = statement::inserts(self.engine(), head, columns, tail, rows);
         let statements = statements.inspect_err(|_| self.failed = true)?;
         let mut inserted = 0;
-        for (sql, args) in statements {
-            inserted += self.execute_text(sql, args).await?;
+        for (sql, rows) in statements {
+            let (store, connection) = self.begin_statement()?;
+            let insert = connection.insert(sql.clone(), rows);
+            let result = store.measured(Kind::Write, sql, insert).await;
+            inserted += self.end_statement(result)?;
         }
         Ok(inserted)
     }
@@ -135,14 +143,6 @@ impl Tx {
         store
             .measured(Kind::Commit, "COMMIT".into_sql_str(), commit)
             .await
-    }
-
-    async fn execute_text(&mut self, sql: SqlStr, args: Args) -> Result<u64, Error> {
-        let (store, connection) = self.begin_statement()?;
-        let result = store
-            .measured(Kind::Write, sql.clone(), connection.execute(sql, args))
-            .await;
-        self.end_statement(result)
     }
 
     async fn fetch_text(&mut self, sql: SqlStr, args: Args) -> Result<Vec<Row>, Error> {

@@ -35,6 +35,19 @@ pub enum Value {
     Uuid(Uuid),
 }
 
+impl Value {
+    fn kind(&self) -> Type {
+        match self {
+            Self::Null(kind) => *kind,
+            Self::Int(_) => Type::Int,
+            Self::Bool(_) => Type::Bool,
+            Self::Text(_) => Type::Text,
+            Self::Bytes(_) => Type::Bytes,
+            Self::Uuid(_) => Type::Uuid,
+        }
+    }
+}
+
 /// A Rust type whose absence has a kind, so that `Option` of it can be an argument.
 pub trait Typed {
     /// The kind of the NULL.
@@ -145,4 +158,44 @@ impl Args {
     pub(crate) fn into_sqlite(self) -> Result<SqliteArguments, sqlx::Error> {
         encode!(self.0, SqliteArguments)
     }
+}
+
+/// The columns of `rows`, which are equally long, as arrays of PostgreSQL.
+pub(crate) fn columns(rows: Vec<Args>) -> Result<PgArguments, sqlx::Error> {
+    let mut columns: Vec<Vec<Value>> = Vec::new();
+    for row in rows {
+        columns.resize_with(row.len(), Vec::new);
+        for (column, value) in columns.iter_mut().zip(row.0) {
+            column.push(value);
+        }
+    }
+    let mut arguments = PgArguments::default();
+    for column in columns {
+        push_column(&mut arguments, column)?;
+    }
+    Ok(arguments)
+}
+
+fn push_column(arguments: &mut PgArguments, column: Vec<Value>) -> Result<(), sqlx::Error> {
+    macro_rules! array {
+        ($kind:ident) => {{
+            let values = column.into_iter().map(|value| match value {
+                Value::$kind(value) => Ok(Some(value)),
+                Value::Null(Type::$kind) => Ok(None),
+                _ => Err(sqlx::Error::Encode(
+                    "a column has values of two kinds".into(),
+                )),
+            });
+            arguments.add(values.collect::<Result<Vec<_>, _>>()?)
+        }};
+    }
+    let kind = column.first().map_or(Type::Int, Value::kind);
+    let added = match kind {
+        Type::Int => array!(Int),
+        Type::Bool => array!(Bool),
+        Type::Text => array!(Text),
+        Type::Bytes => array!(Bytes),
+        Type::Uuid => array!(Uuid),
+    };
+    added.map_err(sqlx::Error::Encode)
 }

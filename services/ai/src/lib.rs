@@ -104,6 +104,16 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     specs
 }
 
+/// The consumer groups of this service, and what each reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 4] {
+    [
+        (INIT_GROUP, &topics.ai_binding_init),
+        (FEED_GROUP, &topics.ai_feed),
+        (ADVICE_GROUP, &topics.ai_advice_request),
+        (FORWARD_GROUP, &topics.forward_message),
+    ]
+}
+
 /// Starts the service on `node`. The topics exist and the tables are migrated.
 ///
 /// # Errors

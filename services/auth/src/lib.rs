@@ -9,7 +9,10 @@ mod keys;
 mod metrics;
 mod store;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use contracts::user::UserClient;
 use kit::{Clock, Ids, Node};
@@ -37,6 +40,24 @@ pub struct Deps {
     /// Where the secret is kept when [`Config::secret`] is not set: a file in the data folder, made at the first start.
     /// `None` where several processes would need the same file.
     pub key_file: Option<PathBuf>,
+}
+
+/// Whether the secret that is configured, or that of the file, opens the signing key of a store: then it does so wherever
+/// the store goes. A store that has no key yet gets one.
+///
+/// # Errors
+/// As [`build`].
+pub async fn check_secret(
+    config: &Config,
+    key_file: Option<&Path>,
+    db: &sql::Db,
+    clock: &dyn Clock,
+) -> Result<(), StartError> {
+    let sealer = keys::Sealer::open(config.secret.as_ref(), key_file)?;
+    let store = store::Store::new(db.clone());
+    keys::Signer::load(&store, &sealer, clock.now_ms())
+        .await
+        .map(drop)
 }
 
 /// Builds the service: reads or makes the signing key and starts to remove what has ended. Its HTTP routes are

@@ -91,6 +91,14 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     ]
 }
 
+/// The consumer groups of this service, and what each reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 2] {
+    [
+        (app::consumers::FORWARD_GROUP, &topics.forward_message),
+        (app::consumers::THREADS_GROUP, &topics.ai_thread_created),
+    ]
+}
+
 /// Starts the service on `node`. The topics exist and the tables are migrated.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> ChatClient {
     metrics::describe();

@@ -95,6 +95,23 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     ]
 }
 
+/// The consumer groups of this service, and what each reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 2] {
+    [
+        (app::publish::GROUP, &topics.message_persist),
+        (app::autoreply::GROUP, &topics.ai_autoreply),
+    ]
+}
+
+/// Gives every stream another epoch: what clients remember of it is from before the tables were copied or put back.
+/// Nothing runs on the store meanwhile.
+///
+/// # Errors
+/// The store's.
+pub async fn begin_anew(db: &sql::Db, ids: &dyn Ids) -> Result<(), sql::Error> {
+    store::begin_anew(db, &domain::epoch(ids.next())).await
+}
+
 /// Starts the service on `node`. The topics exist and the tables are migrated.
 ///
 /// # Errors

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use cache::Following;
 use contracts::auth::{Verifier, bearer_token};
 use kit::{Call, Fault};
 use realtime::Identity;
 use uuid::Uuid;
 
-use crate::app::pieces::Pieces;
+use crate::app::pieces::channel;
 
 /// The gate of `/ws/ai-advice`.
-pub(crate) struct Gate(pub(crate) Arc<Verifier>, pub(crate) Arc<Pieces>);
+pub(crate) struct Gate(pub(crate) Arc<Verifier>, pub(crate) Arc<Following>);
 
 impl realtime::Gate for Gate {
     fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
@@ -32,6 +33,6 @@ impl realtime::Gate for Gate {
     }
 
     fn changed(&self, user: Uuid) {
-        self.1.change(user);
+        self.1.change(channel(user));
     }
 }

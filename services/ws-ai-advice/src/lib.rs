@@ -45,6 +45,11 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     ]
 }
 
+/// The consumer group of this service, and what it reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 1] {
+    [(app::GROUP, &topics.ai_advice_response)]
+}
+
 /// Starts the service on `node`. The topics exist.
 ///
 /// # Errors
@@ -54,8 +59,8 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
     let (sockets, ids) = (config.sockets.clone(), deps.ids.as_ref());
     let hub = Hub::start("ws-ai-advice", sockets, deps.clock, ids, node)
         .map_err(|error| Fault::invalid(format!("ws-ai-advice.sockets.{error}")))?;
-    let (ended, pieces) = (deps.verifier.revocations(), Arc::default());
-    let people = Listeners::new(hub, api::Gate(deps.verifier, Arc::clone(&pieces)));
+    let (ended, following) = (deps.verifier.revocations(), Arc::default());
+    let people = Listeners::new(hub, api::Gate(deps.verifier, Arc::clone(&following)));
     people.close_ended("ws-ai-advice logins", ended, node);
     let why = "the lanes are not followed";
     node.ready("ws-ai-advice lanes", people.readiness(why));
@@ -65,7 +70,7 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         cache: deps.cache,
         topics: deps.topics,
         people,
-        pieces,
+        following,
         member: deps.replica,
         session_timeout: config.session_timeout,
         stop: node.token(),

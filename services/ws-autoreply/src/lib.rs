@@ -38,6 +38,11 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
     }]
 }
 
+/// The consumer group of this service, and what it reads.
+pub fn groups(topics: &Topics) -> [(&'static str, &str); 1] {
+    [(app::GROUP, &topics.forward_message)]
+}
+
 /// Starts the service on `node`. The topics exist.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod config;
 mod domain;
 mod metrics;
 
@@ -17,8 +18,9 @@ use eventlog::{EventLog, TopicSpec};
 use kit::{Clock, Fault, Ids, Node, OnFailure};
 use realtime::Hub;
 
-/// The settings of this service: those of its door.
-pub type Config = realtime::Config;
+use app::{presence::Presence as Presences, registry::Registry};
+
+pub use config::{Config, Presence};
 
 /// What this service stands on.
 pub struct Deps {
@@ -26,7 +28,7 @@ pub struct Deps {
     pub log: Arc<dyn EventLog>,
     /// The names of the topics.
     pub topics: Arc<Topics>,
-    /// Where deltas of the AI come from.
+    /// Where sessions are registered and deltas of the AI come from.
     pub cache: Arc<dyn Cache>,
     /// The streams.
     pub message: MessageClient,
@@ -56,14 +58,12 @@ pub fn topics(topics: &Topics, partitions: u32) -> Vec<TopicSpec> {
 /// A setting that cannot work.
 pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> {
     metrics::describe();
-    let hub = Hub::start(
-        "ws-gateway",
-        config.clone(),
-        deps.clock,
-        deps.ids.as_ref(),
-        node,
-    )
-    .map_err(|wrong| Fault::invalid(format!("ws-gateway: {wrong}")))?;
+    let invalid = |wrong| Fault::invalid(format!("ws-gateway.{wrong}"));
+    config.check().map_err(invalid)?;
+    let (sockets, presence) = (config.sockets.clone(), &config.presence);
+    let (clock, ids) = (deps.clock, deps.ids.as_ref());
+    let hub = Hub::start("ws-gateway", sockets, clock.clone(), ids, node).map_err(invalid)?;
+    let (cache, message) = (deps.cache, deps.message);
     let topics = Arc::new(app::topics::Topics::default());
     let gateway = Arc::new(app::Gateway {
         hub: hub.clone(),
@@ -71,12 +71,14 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<(), Fault> 
         names: deps.topics,
         verifier: deps.verifier,
         ai: deps.ai,
-        replay: app::replay::Replay::new(deps.message, topics.clone()),
+        replay: app::replay::Replay::new(message.clone(), topics.clone()),
         topics,
         people: app::people::People::default(),
+        registry: Registry::new(hub.clone(), cache.clone(), presence),
+        presence: Presences::new(cache.clone(), message, clock, presence.reread),
         is_following: AtomicBool::new(false),
     });
-    start_tasks(&gateway, deps.cache, node);
+    start_tasks(&gateway, cache, node);
     node.http(Router::new().route(
         "/ws/v1",
         realtime::door(hub, Arc::new(api::socket::Door(gateway))),
@@ -96,10 +98,26 @@ fn start_tasks(gateway: &Arc<app::Gateway>, cache: Arc<dyn Cache>, node: &Node) 
         let (this, token) = (this.clone(), token.clone());
         async move { this.send_hints(token).await }
     });
-    let this = gateway.clone();
+    let (this, token) = (gateway.clone(), stop.clone());
     node.task("ws-gateway people", OnFailure::Restart, move || {
-        let (this, token, cache) = (this.clone(), stop.clone(), cache.clone());
-        async move { this.people.follow(cache.as_ref(), token).await }
+        let (this, token, cache) = (this.clone(), token.clone(), cache.clone());
+        async move {
+            token.run_until_cancelled(this.people.follow(&*cache)).await;
+            Ok(())
+        }
+    });
+    let (this, token) = (gateway.clone(), stop.clone());
+    node.task("ws-gateway registry", OnFailure::Restart, move || {
+        let (this, token) = (this.clone(), token.clone());
+        async move { this.registry.keep(token).await }
+    });
+    let this = gateway.clone();
+    node.task("ws-gateway presence", OnFailure::Restart, move || {
+        let (this, token) = (this.clone(), stop.clone());
+        async move {
+            token.run_until_cancelled(this.presence.follow()).await;
+            Ok(())
+        }
     });
     let (hub, verifier) = (&gateway.hub, gateway.verifier.clone());
     let ended = verifier.revocations();

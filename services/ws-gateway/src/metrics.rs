@@ -11,6 +11,11 @@ const FORWARDED: &str = "ws_gateway_forward_records_total";
 const HOLES: &str = "ws_gateway_stream_holes_total";
 /// Sends that the log did not take.
 const APPEND_FAILURES: &str = "ws_gateway_append_failures_total";
+/// Rounds that ended because the cache did not answer, by what they did: `register` sessions, or `read` how present people
+/// are (row:D12).
+const CACHE_FAILURES: &str = "ws_gateway_presence_failures_total";
+/// People whose presence somebody here watches.
+const WATCHED: &str = "ws_gateway_watched_people";
 
 /// Tells the registry what the metrics mean.
 pub(crate) fn describe() {
@@ -28,6 +33,11 @@ pub(crate) fn describe() {
         APPEND_FAILURES,
         "Appends that failed, with one or several sends."
     );
+    metrics::describe_counter!(
+        CACHE_FAILURES,
+        "Rounds of the session registry that the cache did not answer, by work."
+    );
+    metrics::describe_gauge!(WATCHED, "People whose presence somebody here watches.");
 }
 
 pub(crate) fn sent() {
@@ -48,4 +58,13 @@ pub(crate) fn hole() {
 
 pub(crate) fn append_failed() {
     metrics::counter!(APPEND_FAILURES).increment(1);
+}
+
+pub(crate) fn cache_failed(work: &'static str) {
+    metrics::counter!(CACHE_FAILURES, "work" => work).increment(1);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody watches 2^52 people")]
+pub(crate) fn watched(people: usize) {
+    metrics::gauge!(WATCHED).set(people as f64);
 }

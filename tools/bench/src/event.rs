@@ -114,6 +114,8 @@ pub struct Commands {
 
 /// Characters of every text that is sent.
 pub const TEXT_LENGTH: usize = 200;
+/// About what stands around the text when a message is a record or a frame.
+pub const ENVELOPE: usize = 300;
 
 impl Commands {
     /// Keys are made from `millis` (a time) and a counter, so no two runs share one.

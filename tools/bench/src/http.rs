@@ -50,6 +50,27 @@ pub fn status(address: SocketAddr, path: &str) -> Option<u16> {
         .map(|(status, _)| status)
 }
 
+/// The sum of a metric over its labels, from `/metrics` at `address`; 0 when nothing was counted yet.
+///
+/// # Errors
+/// No answer.
+pub fn metric(address: SocketAddr, name: &str) -> Result<f64> {
+    let (status, text) = exchange(address, "GET", "/metrics", None, &Value::Null)?;
+    if status != 200 {
+        bail!("GET /metrics of {address}: {status}");
+    }
+    Ok(sum(&String::from_utf8_lossy(&text), name))
+}
+
+fn sum(text: &str, name: &str) -> f64 {
+    let values = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let is_this = series.split('{').next() == Some(name);
+        is_this.then(|| value.parse::<f64>().ok()).flatten()
+    });
+    values.sum()
+}
+
 fn exchange(
     address: SocketAddr,
     method: &str,
@@ -125,5 +146,12 @@ mod tests {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n3\r\n\":1\r\n1\r\n}\r\n0\r\n\r\n";
         assert_eq!(parse(chunked), Some((200, b"{\"a\":1}".to_vec())));
         assert_eq!(parse(b"garbage"), None);
+    }
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let text = "# TYPE calls counter\ncalls{a=\"b c\"} 2\ncalls 3\ncalls_more 5\n";
+        assert!((sum(text, "calls") - 5.0).abs() < f64::EPSILON);
+        assert!(sum(text, "nothing").abs() < f64::EPSILON);
     }
 }

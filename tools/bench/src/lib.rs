@@ -2,7 +2,7 @@
 //!
 //! `floor` has the programs that do nothing else, `scenario` the measurements of docs/performance.md, `swarm` the load
 //! generator's event loop, `ledger` the count of what was delivered, `server` the one place that knows how the product
-//! is configured for a run. Start reading at `scenario`. Not here: functional tests (see `e2e`) and other peoples' servers.
+//! is configured for a run, `servers` what stands behind it when that is not embedded. Start reading at `scenario`. Not here: functional tests (see `e2e`) and other peoples' servers.
 
 pub mod event;
 pub mod floor;
@@ -15,6 +15,7 @@ pub mod process;
 pub mod report;
 pub mod scenario;
 pub mod server;
+pub mod servers;
 pub mod swarm;
 pub mod wire;
 pub mod world;

@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -42,6 +43,21 @@ impl Cores {
         let started = start();
         pin(self.generator)?;
         Ok(started)
+    }
+
+    /// Runs `work` to its end in a thread on the server's core, where the threads that it starts stay as well.
+    ///
+    /// # Errors
+    /// Those of `work`; it panicked.
+    pub fn run_on_server_core<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        thread::scope(|scope| {
+            let running = self.on_server_core(|| scope.spawn(work))?;
+            let panicked = |_| anyhow!("a thread of the bench panicked");
+            running.join().map_err(panicked)?
+        })
     }
 }
 
@@ -85,16 +101,13 @@ impl CpuTime {
             };
             threads.insert(thread, nanos);
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name in brackets may contain anything; utime and stime are the 12th and 13th field behind it.
-        let (_, fields) = stat.rsplit_once(')').context("odd stat")?;
-        let ticks = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>)
-            .sum::<Result<_, _>>()?;
+        let ticks = stat_ticks(pid, TICKS_AT)?;
         Ok(Self { threads, ticks })
+    }
+
+    /// Nanoseconds that its living threads have used in all.
+    fn whole(&self) -> u64 {
+        self.threads.values().sum()
     }
 
     /// Nanoseconds used since `earlier`. Exact unless a thread ended in between: then from the ticks, to 10 ms.
@@ -112,6 +125,69 @@ impl CpuTime {
             .map(|(thread, nanos)| nanos.saturating_sub(before(thread)))
             .sum()
     }
+}
+
+/// The 12th and 13th field behind the name: user and system time of a process. The two that follow are those of its
+/// children that have ended.
+const TICKS_AT: usize = 11;
+const CHILDREN_TICKS_AT: usize = 13;
+
+/// The sum of two neighbouring fields of `stat`.
+fn stat_ticks(pid: u32, at: usize) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may contain anything.
+    let (_, fields) = stat.rsplit_once(')').context("odd stat")?;
+    let fields = fields.split_whitespace().skip(at).take(2);
+    Ok(fields.map(str::parse::<u64>).sum::<Result<_, _>>()?)
+}
+
+/// CPU time of processes together with their children, those included that have ended and were waited for.
+#[derive(Clone, Debug)]
+pub struct FamilyTime {
+    processes: BTreeMap<u32, CpuTime>,
+    /// User and system time of children that have ended, over their whole lives, in ticks of 10 ms.
+    ended: u64,
+}
+
+impl FamilyTime {
+    /// Of the processes `pids` and their children, now.
+    ///
+    /// # Errors
+    /// One of `pids` has ended.
+    pub fn of(pids: &[u32]) -> Result<Self> {
+        let (mut processes, mut ended) = (BTreeMap::new(), 0);
+        for pid in pids {
+            for child in children(*pid)? {
+                // It may have ended since: then its time is with its parent.
+                if let Ok(time) = CpuTime::of(child) {
+                    processes.insert(child, time);
+                }
+            }
+            processes.insert(*pid, CpuTime::of(*pid)?);
+            ended += stat_ticks(*pid, CHILDREN_TICKS_AT)?;
+        }
+        Ok(Self { processes, ended })
+    }
+
+    /// Nanoseconds used since `earlier`; what children used that ended in between is known to 10 ms.
+    pub fn since(&self, earlier: &Self) -> u64 {
+        let living = self.processes.iter().map(|(pid, time)| {
+            let before = earlier.processes.get(pid);
+            before.map_or_else(|| time.whole(), |before| time.since(before))
+        });
+        let gone = earlier.processes.iter();
+        let gone = gone.filter(|(pid, _)| !self.processes.contains_key(pid));
+        let ended = (self.ended - earlier.ended) * NANOS_PER_TICK;
+        living.sum::<u64>() + ended.saturating_sub(gone.map(|(_, time)| time.whole()).sum())
+    }
+}
+
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let list = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    list.split_whitespace()
+        .map(|child| child.parse().with_context(|| format!("odd {path}")))
+        .collect()
 }
 
 /// Resident memory of a process in bytes.
@@ -236,6 +312,29 @@ mod tests {
             ticks: 7,
         };
         assert_eq!(later.since(&earlier), 60);
+    }
+
+    #[test]
+    fn the_time_of_children_counts_while_they_live_and_when_they_have_ended() {
+        let time = |nanos: &[(u32, u64)], ended| FamilyTime {
+            processes: nanos
+                .iter()
+                .map(|(pid, nanos)| {
+                    let threads = BTreeMap::from([(*pid, *nanos)]);
+                    (*pid, CpuTime { threads, ticks: 0 })
+                })
+                .collect(),
+            ended,
+        };
+        let earlier = time(&[(1, 100), (2, 5_000_000)], 3);
+        assert_eq!(
+            time(&[(1, 150), (2, 5_000_007), (3, 9)], 3).since(&earlier),
+            66
+        );
+        // The second one ended after 20 ms, of which it had used 5 before.
+        assert_eq!(time(&[(1, 150)], 5).since(&earlier), 15_000_050);
+        let me = std::process::id();
+        assert!(FamilyTime::of(&[me]).unwrap().processes.contains_key(&me));
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn perform(task: Task) -> Result<ExitCode> {
     match task {
         Task::Run(run) => return scenario::run(&run),
         Task::Fanout { listen, way, bytes } => floor::fanout::serve(listen, way, bytes)?,
+        Task::Follow { broker, topic } => floor::kafka::follow(broker, &topic)?,
         Task::Fsync { data, time } => println!(
             "{}",
             floor::fsync::described(&floor::fsync::measure(&data, time)?)

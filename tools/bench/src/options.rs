@@ -10,13 +10,16 @@ use crate::floor::fanout::Way;
 pub const USAGE: &str = "\
 usage:
   bench run --messenger PROGRAM [--scenarios F1,F2,M1,D2,T100,B1] [--rounds 5] [--out FILE] [--data FOLDER] [--reduced]
+  bench run --messenger PROGRAM --engine servers [--scenarios T1,T100,S2,G1,S1,K1,K2,K3,D1] ...
   bench floor fanout --listen ADDRESS [--bytes 200] [--coalesce]
   bench floor fsync [--data FOLDER] [--seconds 5]
   bench floor accept [--listen ADDRESS]
+  bench floor follow --broker ADDRESS --topic NAME
 
   --data     a folder on the disk to measure; servers get folders of their own in it (default: the temporary folder)
   --reduced  few connections and messages, to try the bench itself: the figures are no measurement and say so
-scenarios: F1 F2 M1 D2 T1 T100 B1";
+  --engine   `servers` brings up PostgreSQL, Kafka and Redis with the scripts of the tree, for this run alone
+scenarios: F1 F2 M1 D2 T1 T100 B1; with --engine servers T1 T100 S2 (with G1) S1 K1 (with K2) K3 D1";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -39,6 +42,13 @@ pub enum Task {
         /// For how long.
         time: Duration,
     },
+    /// Be the bare reader of a topic.
+    Follow {
+        /// Kafka.
+        broker: SocketAddr,
+        /// What is read.
+        topic: String,
+    },
     /// Be the bare process, or without an address measure it.
     Accept {
         /// Where.
@@ -53,6 +63,8 @@ pub struct Run {
     pub messenger: PathBuf,
     /// In this order.
     pub scenarios: Vec<Scenario>,
+    /// What stands behind the product.
+    pub engine: Engine,
     /// Rounds of each scenario, for both sides.
     pub rounds: usize,
     /// Where the report goes, beside standard output.
@@ -61,6 +73,25 @@ pub struct Run {
     pub data: PathBuf,
     /// How large.
     pub sizes: Sizes,
+}
+
+/// What stands behind the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Its own log, `SQLite`, memory.
+    Embedded,
+    /// Kafka, PostgreSQL, Redis.
+    Servers,
+}
+
+impl Engine {
+    /// What is measured with it when nothing is named.
+    const fn scenarios(self) -> &'static str {
+        match self {
+            Self::Embedded => "F1,F2,M1,D2,T100,B1",
+            Self::Servers => "T1,T100,S2,S1,K1,K3,D1",
+        }
+    }
 }
 
 /// What can be measured; see docs/performance.md.
@@ -80,6 +111,27 @@ pub enum Scenario {
     T100,
     /// From the start to the first message.
     B1,
+    /// The same load with every service apart and in one process; and G1, the calls between services that it takes.
+    S2,
+    /// A record that nobody at a gateway watches.
+    S1,
+    /// Delivery, and K2, acknowledgement, against two hops and a commit.
+    K1,
+    /// Messages through one partition against a loop that does nothing else.
+    K3,
+    /// Stored messages that were waiting, against COPY.
+    D1,
+}
+
+impl Scenario {
+    /// Whether it can be measured with `engine`.
+    fn has(self, engine: Engine) -> bool {
+        let embedded = matches!(self, Self::F1 | Self::F2 | Self::M1 | Self::D2 | Self::B1);
+        match self {
+            Self::T1 | Self::T100 => true,
+            _ => embedded == (engine == Engine::Embedded),
+        }
+    }
 }
 
 /// How large the scenarios are.
@@ -103,6 +155,12 @@ pub struct Sizes {
     pub paced: u64,
     /// Messages of one round of T.
     pub stored: u64,
+    /// Messages of one round of S1, S2 and K3, and hops of their floors.
+    pub apart: u64,
+    /// Messages of one round of K, 100 a second; the floor has as many.
+    pub hops: u64,
+    /// Messages of one round of D1.
+    pub waiting: u64,
     /// Chats of T100.
     pub chats: usize,
     /// Quiet time before and after a measured stretch, counted: what a server does late is not free.
@@ -125,6 +183,9 @@ impl Sizes {
         idle_time: Duration::from_secs(10),
         paced: 1500,
         stored: 20_000,
+        apart: 10_000,
+        hops: 1000,
+        waiting: 100_000,
         chats: 100,
         settle: Duration::from_millis(1500),
         fsync: Duration::from_secs(2),
@@ -142,6 +203,9 @@ impl Sizes {
         idle_time: Duration::from_millis(200),
         paced: 25,
         stored: 200,
+        apart: 200,
+        hops: 25,
+        waiting: 5000,
         chats: 5,
         settle: Duration::from_millis(50),
         fsync: Duration::from_millis(100),
@@ -160,13 +224,29 @@ pub fn parse(arguments: &[String]) -> Result<Task> {
 }
 
 fn run(flags: &mut Flags) -> Result<Run> {
-    let names = flags.value("--scenarios")?.unwrap_or("F1,F2,M1,D2,T100,B1");
+    let engine = match flags.value("--engine")? {
+        None | Some("embedded") => Engine::Embedded,
+        Some("servers") => Engine::Servers,
+        Some(other) => bail!("there is no engine `{other}`\n{USAGE}"),
+    };
+    let names = flags.value("--scenarios")?.unwrap_or(engine.scenarios());
+    let mut scenarios = Vec::new();
+    for name in names.split(',') {
+        let scenario = scenario(name)?;
+        if !scenario.has(engine) {
+            bail!("{name} is not measured with this engine\n{USAGE}");
+        }
+        if !scenarios.contains(&scenario) {
+            scenarios.push(scenario);
+        }
+    }
     let options = Run {
+        engine,
+        scenarios,
         messenger: flags
             .value("--messenger")?
             .context("--messenger is missing")?
             .into(),
-        scenarios: names.split(',').map(scenario).collect::<Result<_>>()?,
         rounds: flags
             .value("--rounds")?
             .unwrap_or("5")
@@ -209,6 +289,16 @@ fn floor(what: &str, flags: &mut Flags) -> Result<Task> {
             data: folder(flags)?,
             time: Duration::from_secs(flags.value("--seconds")?.unwrap_or("5").parse()?),
         },
+        "follow" => Task::Follow {
+            broker: flags
+                .value("--broker")?
+                .context("--broker is missing")?
+                .parse()?,
+            topic: flags
+                .value("--topic")?
+                .context("--topic is missing")?
+                .to_owned(),
+        },
         "accept" => Task::Accept {
             listen: flags.value("--listen")?.map(str::parse).transpose()?,
         },
@@ -233,6 +323,11 @@ fn scenario(name: &str) -> Result<Scenario> {
         "T1" => Scenario::T1,
         "T100" => Scenario::T100,
         "B1" => Scenario::B1,
+        "S2" | "G1" => Scenario::S2,
+        "S1" => Scenario::S1,
+        "K1" | "K2" => Scenario::K1,
+        "K3" => Scenario::K3,
+        "D1" => Scenario::D1,
         other => bail!("there is no scenario `{other}`\n{USAGE}"),
     })
 }
@@ -301,6 +396,30 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_is_measured_once_and_with_an_engine_that_it_has() {
+        let Task::Run(run) =
+            parsed("run --messenger ./m --engine servers --scenarios K1,K2,T1").unwrap()
+        else {
+            panic!("no run")
+        };
+        assert_eq!(run.scenarios, [Scenario::K1, Scenario::T1]);
+        let Task::Run(run) = parsed("run --messenger ./m --engine servers").unwrap() else {
+            panic!("no run")
+        };
+        assert_eq!(run.scenarios.len(), 7);
+        for wrong in [
+            "--scenarios K1",
+            "--engine servers --scenarios F1",
+            "--engine air",
+        ] {
+            assert!(
+                parsed(&format!("run --messenger m {wrong}")).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_named() {
         for wrong in [
             "run",
@@ -327,7 +446,10 @@ mod tests {
                 sizes.one_in_flight,
                 sizes.many_in_flight,
                 sizes.paced,
-                sizes.stored
+                sizes.stored,
+                sizes.apart,
+                sizes.hops,
+                sizes.waiting
             ]
             .iter()
             .all(|count| *count >= 1000)

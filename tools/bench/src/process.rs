@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -31,19 +32,22 @@ pub struct Process {
 impl Process {
     /// Starts `command` on the server's core; what it prints goes to `log`. It inherits `PATH` and `HOME` only, so that no
     /// variable of the caller configures it.
-    pub fn start(cores: &Cores, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(cores: &Cores, command: Command, log: &Path) -> Result<Self> {
+        cores.on_server_core(|| Self::start_beside(command, log))?
+    }
+
+    /// As [`Process::start`], on the core of the caller.
+    pub fn start_beside(mut command: Command, log: &Path) -> Result<Self> {
         let output =
             File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let name = command.get_program().to_string_lossy().into_owned();
-        command.env_clear();
-        command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"));
-        command
+        undisturbed(&mut command)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
         let started = Instant::now();
-        let child = cores
-            .on_server_core(|| command.spawn())?
+        let child = command
+            .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
             child,
@@ -138,7 +142,25 @@ impl Drop for Process {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// Leaves a command `PATH` and `HOME` only.
+pub fn undisturbed(command: &mut Command) -> &mut Command {
+    let kept = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME");
+    command.env_clear().envs(kept)
+}
+
+/// A loopback port that was free a moment ago. The system gives none of these to connections, so it stays free until it is
+/// listened on.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    const FIRST: u16 = 30_000;
+    const COUNT: u16 = 2_700;
+    static TURN: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(u64::from(std::process::id()) * 97 % u64::from(COUNT))?;
+    for _ in 0..COUNT {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + (start + turn) % COUNT;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port from {FIRST} to {} is free", FIRST + COUNT)
 }

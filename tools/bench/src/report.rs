@@ -7,6 +7,8 @@ use crate::ledger::Tally;
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Figure {
+    /// Its own id, when it is not that of the scenario.
+    pub id: Option<&'static str>,
     /// What was measured, with its unit.
     pub what: String,
     /// Our server, one value a round.
@@ -30,7 +32,7 @@ pub enum Compare {
     Difference,
 }
 
-/// An upper bound on a median.
+/// A bound on a median, an upper one unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aim {
     /// The figure is shown for orientation.
@@ -39,12 +41,15 @@ pub enum Aim {
     Ours(f64),
     /// On the comparison with the floor.
     Compared(f64),
+    /// On the comparison with the floor, and a lower bound.
+    AtLeast(f64),
 }
 
 impl Figure {
     /// A figure without floor and aim.
     pub fn plain(what: impl Into<String>, ours: Vec<f64>) -> Self {
         Self {
+            id: None,
             what: what.into(),
             ours,
             floor: Vec::new(),
@@ -59,6 +64,15 @@ impl Figure {
         Self {
             floor,
             compare,
+            ..self
+        }
+    }
+
+    /// Under an id of its own.
+    #[must_use]
+    pub fn called(self, id: &'static str) -> Self {
+        Self {
+            id: Some(id),
             ..self
         }
     }
@@ -84,6 +98,7 @@ impl Figure {
             Aim::None => None,
             Aim::Ours(limit) => median(&self.ours).map(|value| value <= limit),
             Aim::Compared(limit) => median(&self.compared()).map(|value| value <= limit),
+            Aim::AtLeast(limit) => median(&self.compared()).map(|value| value >= limit),
         }
     }
 
@@ -95,6 +110,7 @@ impl Figure {
                 (format!("floor + {}", number(limit)), "+")
             }
             (Aim::Compared(limit), _) => (format!("≤ {} x floor", number(limit)), ""),
+            (Aim::AtLeast(limit), _) => (format!("≥ {} x floor", number(limit)), ""),
         };
         let sign = if self.compare == Compare::Difference {
             "+"
@@ -108,6 +124,7 @@ impl Figure {
             Some(false) => "no",
         };
         let floor = median(&self.floor).map(number).unwrap_or_default();
+        let id = self.id.unwrap_or(id);
         let (ours, compared) = (spread(&self.ours, ""), spread(&self.compared(), sign));
         format!(
             "| {id} | {} | {ours} | {floor} | {compared} | {aim} | {met} |\n",
@@ -236,6 +253,7 @@ pub fn number(value: f64) -> String {
     match value.abs() {
         huge if huge >= 1000.0 => format!("{value:.0}"),
         large if large >= 100.0 => format!("{value:.1}"),
+        small if small > 0.0 && small < 0.1 => format!("{value:.4}"),
         _ => format!("{value:.2}"),
     }
 }

@@ -1,22 +1,31 @@
 //! The measurements: each module is one scenario of docs/performance.md, and says there what it shows.
 
 mod acknowledge;
+mod apart;
 mod fanout;
+mod gateways;
+mod hops;
 mod idle;
+mod load;
+mod persist;
+mod pipeline;
 mod side;
 mod start;
 mod store;
+mod waiting;
 
 use std::{fs, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
+use side::Watched;
 
 use crate::{
     floor::fsync,
     machine::{self, Cores},
-    options::{Run, Scenario},
+    options::{Engine, Run, Scenario},
     report::{Outcome, Report},
-    server,
+    server::{self, Folder, Site},
+    servers::{Place, Servers},
 };
 
 /// Ids of commands begin here; the handshake uses lower ones.
@@ -25,11 +34,15 @@ const FIRST_ID: u64 = 10;
 /// A median of fewer rounds is no figure to quote.
 const ROUNDS: usize = 5;
 
+/// Partitions of a topic, as the product has them.
+const PARTITIONS: u32 = 8;
+
 /// What every scenario is given.
 struct Bench<'a> {
     run: &'a Run,
     cores: Cores,
     descriptors: u64,
+    servers: Option<Servers>,
 }
 
 /// Runs the scenarios, prints the page, writes it to the file that was named.
@@ -46,10 +59,16 @@ pub fn run(run: &Run) -> Result<ExitCode> {
         data,
         ..run.clone()
     };
+    let cores = Cores::find()?;
+    let servers = match run.engine {
+        Engine::Embedded => None,
+        Engine::Servers => Some(Servers::start(&cores, &run.data)?),
+    };
     let bench = Bench {
         run: &run,
-        cores: Cores::find()?,
+        cores,
         descriptors: machine::raise_descriptor_limit()?,
+        servers,
     };
     // The generator goes to its own core from the first moment on.
     bench.cores.on_server_core(|| ())?;
@@ -108,6 +127,13 @@ fn head(bench: &Bench) -> Result<Vec<String>> {
         ),
         format!("Load average before the run: {}.", machine::load_average()),
     ];
+    if bench.servers.is_some() {
+        head.push(
+            "PostgreSQL, Kafka and Redis run on the server's core as the scripts of the tree start them: PostgreSQL with its \
+             defaults and every flush, Kafka on one node, acks=all."
+                .to_owned(),
+        );
+    }
     if bench.run.rounds < ROUNDS {
         head.insert(
             1,
@@ -124,6 +150,38 @@ fn head(bench: &Bench) -> Result<Vec<String>> {
 }
 
 impl Bench<'_> {
+    /// A place of its own on the servers, if there are any.
+    fn place(&self, name: &str) -> Result<Option<Place>> {
+        let servers = self.servers.as_ref();
+        servers
+            .map(|servers| servers.place(name, PARTITIONS))
+            .transpose()
+    }
+
+    /// The servers of a scenario that needs them.
+    fn servers(&self) -> Result<&Servers> {
+        self.servers.as_ref().context("no servers were started")
+    }
+
+    /// Our program on the server's core, with its files in `folder`.
+    fn site<'a>(&'a self, folder: &'a Folder) -> Site<'a> {
+        Site {
+            program: &self.run.messenger,
+            folder: folder.path(),
+            cores: Some(&self.cores),
+        }
+    }
+
+    /// Processes of ours, and the servers behind them.
+    fn watched(&self, ours: Vec<u32>) -> Watched {
+        Watched::with(ours, self.servers.as_ref())
+    }
+
+    /// No round pays for what another one left to be written.
+    fn checkpoint(&self) -> Result<()> {
+        self.servers.as_ref().map_or(Ok(()), Servers::checkpoint)
+    }
+
     fn perform(&self, scenario: Scenario) -> Result<Outcome> {
         let sizes = &self.run.sizes;
         match scenario {
@@ -134,6 +192,11 @@ impl Bench<'_> {
             Scenario::T1 => store::measure(self, 1),
             Scenario::T100 => store::measure(self, sizes.chats),
             Scenario::B1 => start::measure(self),
+            Scenario::S2 => apart::measure(self),
+            Scenario::S1 => gateways::measure(self),
+            Scenario::K1 => hops::measure(self),
+            Scenario::K3 => pipeline::measure(self),
+            Scenario::D1 => persist::measure(self),
         }
     }
 }

@@ -1,10 +1,11 @@
 /** Finding people, and the list of chats by their newest activity. */
 
 import { type KeyboardEvent, useMemo, useRef } from 'react';
-import { type ChatView, chatTitle, type State } from '../../sdk';
+import { type ChatView, chatTitle, companion, type State } from '../../sdk';
 import { Avatar } from '../shell/Avatar';
 import { GearIcon } from '../shell/icons';
 import { useMessenger, useMessengerState } from '../shell/messenger';
+import { PresentAvatar, UnseenPresence } from '../shell/Presence';
 import { go, hrefOf } from '../shell/route';
 import { shortTime, useSpeech } from '../text';
 import { ConnectionNotice } from './ConnectionNotice';
@@ -80,6 +81,7 @@ function ChatItem({ chat, chosen, isStop }: { chat: ChatView; chosen: boolean; i
     [...state.runs.values()].some((run) => run.chat === chat.id && run.kind === 'autoreply' && run.state === 'held'),
   );
   const title = chatTitle(chat, me.id);
+  const other = companion(chat, me.id);
   const mine = echo !== undefined || chat.last?.author === me.id;
   const preview = echo ?? chat.last?.text;
   return (
@@ -93,9 +95,10 @@ function ChatItem({ chat, chosen, isStop }: { chat: ChatView; chosen: boolean; i
         data-chat={chat.id}
         data-title={title}
       >
-        <Avatar name={title} />
+        {other === undefined ? <Avatar name={title} /> : <PresentAvatar name={title} person={other} />}
         <span className="chat-item-text">
           <span className="chat-item-title">{title}</span>
+          {other !== undefined && <UnseenPresence person={other} />}
           <span className="chat-item-preview">
             {draftWaits && (
               <span className="ai-chip" data-testid="draft-waits">

@@ -1,7 +1,7 @@
 /** One chat: its header with the state of the assistants, the messages, drafts, the composer, advice. */
 
 import { useCallback, useEffect, useState } from 'react';
-import { type ChatView, chatTitle, type RunView } from '../../sdk';
+import { type ChatView, chatTitle, companion, type RunView } from '../../sdk';
 import { AdviceCard, useAdvice } from '../assistant/AdviceCard';
 import { AssistantPanel } from '../assistant/AssistantPanel';
 import { Banner } from '../assistant/Banner';
@@ -11,6 +11,7 @@ import { takesByTab, useDraftText } from '../composer/draft';
 import { Avatar } from '../shell/Avatar';
 import { BackIcon, SparkIcon } from '../shell/icons';
 import { useMessenger, useMessengerState } from '../shell/messenger';
+import { PresenceWord, PresentAvatar } from '../shell/Presence';
 import { problemText } from '../shell/problems';
 import { go } from '../shell/route';
 import { useSpeech } from '../text';
@@ -47,6 +48,7 @@ function OpenChat({ chat }: { chat: ChatView }) {
   const own = chat.bindings.find(({ owner }) => owner === messenger.me.id);
   const canAsk = own?.mode === 'advice' && own.state === 'ready';
   const title = chatTitle(chat, messenger.me.id);
+  const other = companion(chat, messenger.me.id);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another binding, or another state of it, has other settings
   useEffect(() => {
     void messenger.assistant.load(chat.id);
@@ -101,8 +103,11 @@ function OpenChat({ chat }: { chat: ChatView }) {
         >
           <BackIcon />
         </button>
-        <Avatar name={title} />
-        <h1 data-testid="chat-title">{title}</h1>
+        {other === undefined ? <Avatar name={title} /> : <PresentAvatar name={title} person={other} />}
+        <div className="pane-title">
+          <h1 data-testid="chat-title">{title}</h1>
+          {other !== undefined && <PresenceWord person={other} />}
+        </div>
         <button
           type="button"
           className="button assistant-button"

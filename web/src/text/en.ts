@@ -73,6 +73,7 @@ export const en = {
     you: 'You',
     loading: 'Loading…',
   },
+  presence: { active: 'online', idle: 'away', offline: 'offline' },
   status: {
     connecting: 'Connecting…',
     waiting: 'No connection. Trying again…',

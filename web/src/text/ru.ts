@@ -78,6 +78,7 @@ export const ru: Strings = {
     you: 'Вы',
     loading: 'Загружаем…',
   },
+  presence: { active: 'в сети', idle: 'не у экрана', offline: 'не в сети' },
   status: {
     connecting: 'Соединяемся…',
     waiting: 'Нет соединения. Пробуем ещё раз…',

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test is a failure")]
 
 mod channels;
+mod following;
 mod keys;
 mod limits;
 mod outage;

@@ -58,6 +58,8 @@ struct Cursor {
     /// The change of owner that brought the partition.
     change: u64,
     place: Place,
+    /// The end of what was given out. Between it and the place lies nothing: a gap.
+    read: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,6 +145,7 @@ impl EmbeddedConsumer {
             self.cursors.entry(*slot).or_insert(Cursor {
                 change: *change,
                 place: Place::New,
+                read: 0,
             });
         }
     }
@@ -209,8 +212,35 @@ impl EmbeddedConsumer {
                 groups.set_position(&self.membership.group, slot, position);
             }
         }
-        self.set(slot, Place::At(position));
+        self.begin(slot, position);
         Ok(())
+    }
+
+    fn begin(&mut self, slot: Slot, position: i64) {
+        if let Some(cursor) = self.cursors.get_mut(&slot) {
+            cursor.place = Place::At(position);
+            cursor.read = position;
+        }
+    }
+
+    /// Goes past what was given out, which ends at `read` if it was anything, and past the gap behind it. A group that has
+    /// kept everything before a gap has everything before its end as well.
+    fn advance(&mut self, slot: Slot, read: Option<i64>, next: i64) {
+        let Some(cursor) = self.cursors.get_mut(&slot) else {
+            return;
+        };
+        cursor.place = Place::At(next);
+        cursor.read = read.unwrap_or(cursor.read);
+        if cursor.read == next {
+            return;
+        }
+        let mut groups = self.engine.groups.lock();
+        let Membership { group, .. } = &self.membership;
+        if groups.is_owner(&self.membership, slot)
+            && groups.position(group, slot) == Some(cursor.read)
+        {
+            groups.set_position(group, slot, next);
+        }
     }
 
     fn set(&mut self, slot: Slot, place: Place) {
@@ -242,14 +272,18 @@ impl EmbeddedConsumer {
             else {
                 continue;
             };
+            let before = reading.records.len();
             match reading.go_on(&self.engine, slot, position).await {
-                Ok(next) => moved.push((slot, next)),
+                Ok(next) => {
+                    let given = reading.records[before..].last();
+                    moved.push((slot, given.map(|record| record.offset + 1), next));
+                }
                 Err(error @ Error::OutOfRange { .. }) => return Err(self.stop(slot, error)),
                 Err(error) => return Err(error),
             }
         }
-        for (slot, next) in moved {
-            self.set(slot, Place::At(next));
+        for (slot, read, next) in moved {
+            self.advance(slot, read, next);
         }
         Ok(reading.records)
     }
@@ -317,7 +351,7 @@ impl Consumer for EmbeddedConsumer {
             )));
         };
         self.engine.memory.lock().check_position(slot, offset)?;
-        self.set(slot, Place::At(offset));
+        self.begin(slot, offset);
         Ok(())
     }
 

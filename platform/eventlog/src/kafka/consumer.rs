@@ -105,9 +105,9 @@ impl Follower {
         marks: &[Marks],
     ) -> Result<Self, Error> {
         let follower = Self {
+            era: topics.era(),
             reader: Reader::new(&config, None, Hurry::default())?,
             config,
-            era: topics.era(),
             topics,
             topic,
             next: marks.iter().map(|(_, high)| *high).collect(),

@@ -90,10 +90,11 @@ impl Member {
         subscription: Subscription,
         topics: Arc<Topics>,
     ) -> Result<Self, Error> {
+        let era = topics.era();
         let reader = Reader::new(&config, Some(&subscription.group), Hurry::default())?;
         reader.join(&subscription)?;
         Ok(Self {
-            era: topics.era(),
+            era,
             config,
             reader,
             subscription,

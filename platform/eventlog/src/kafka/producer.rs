@@ -35,9 +35,6 @@ use crate::{Error, Record, Topic, metrics};
 /// How long a stop waits for what is under way.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How long what is under way with a producer whose place is taken may take.
-const LAST: Duration = Duration::from_millis(1500);
-
 /// The records of one append that are under way.
 struct Batch {
     left: AtomicUsize,
@@ -213,13 +210,17 @@ impl Appender {
         }
     }
 
-    /// A new producer takes the place of `old`, which ends when nothing is under way with it.
+    /// A new producer takes the place of `old`. What is under way with the old one has failed, for it must not arrive after what
+    /// comes next.
     fn replace(&self, old: Producer) {
         let mut producer = self.producer.write();
         let is_this = |now: &Producer| now.client().native_ptr() == old.client().native_ptr();
         if producer.as_ref().is_some_and(is_this) {
             match make(&self.settings, &self.room) {
-                Ok(new) => bury(producer.replace(new)),
+                Ok(new) => {
+                    old.purge(PurgeConfig::default().queue().inflight().non_blocking());
+                    *producer = Some(new);
+                }
                 Err(error) => tracing::error!(%error, "there is no new producer"),
             }
         }
@@ -258,16 +259,12 @@ fn make(settings: &Settings, room: &Arc<Notify>) -> Result<Producer, KafkaError>
     settings.producer().create_with_context(Deliveries { room })
 }
 
-/// Ends a producer where that may take a while: what is under way has a little time left, and then its outcome is unknown.
+/// Drops a producer where it may wait for its threads.
 fn bury(producer: Option<Producer>) {
     if let Some(producer) = producer {
         // Without a thread it is dropped here, and waits here.
         let _ = std::thread::Builder::new()
             .name("eventlog-end".to_owned())
-            .spawn(move || {
-                if producer.flush(LAST).is_err() {
-                    producer.purge(PurgeConfig::default().queue().inflight());
-                }
-            });
+            .spawn(move || drop(producer));
     }
 }

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use kit::CancellationToken;
 use tokio::time::Instant;
 
 use super::{Ledger, Member, PATIENCE, STEP, Stage, numbered, value};
@@ -333,32 +332,6 @@ pub async fn a_position_outside_the_log_stops_that_partition_only(stage: &Stage)
         .await
         .expect("an owned partition");
     assert_eq!(worker.member.take(40 - rest).await.len(), 40 - rest);
-}
-
-/// fault:K14: what one partition has lost keeps nobody from the others.
-pub async fn a_reader_goes_on_beside_a_partition_that_is_stopped(stage: &Stage) {
-    let topic = stage.topic("beside", 2).await;
-    stage.append(&topic, numbered(0..40)).await;
-    let marks = stage.log.watermarks(&topic.name).await.expect("watermarks");
-    let bad = Partition {
-        topic: topic.name.clone(),
-        topic_id: topic.id,
-        number: 1,
-    };
-    let ledger = Arc::new(Ledger::default());
-    ledger.set(&bad, marks[1].1 + 1);
-    let subscription = stage.subscription(&topic, "one", StartAt::Stored(ledger));
-    let rest = usize::try_from(marks[0].1 - marks[0].0).expect("a count");
-    let (stop, mut taken) = (CancellationToken::new(), 0);
-    let reading = crate::consume(stage.log.as_ref(), subscription, 50, &stop, |records| {
-        taken += records.len();
-        if taken == rest {
-            stop.cancel();
-        }
-        std::future::ready(Ok(()))
-    });
-    let read = tokio::time::timeout(PATIENCE, reading).await;
-    read.expect("all of them in time").expect("it goes on");
 }
 
 /// Polls all members until each owns `count` partitions.

@@ -3,7 +3,7 @@
 //!
 //! A case makes topics of its own, so all may share one broker. It waits for conditions and never for
 //! time, except for sessions to end. `records` has the cases about records and topics, `groups` those
-//! about consumers.
+//! about consumers, `reading` those about services that read.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -12,10 +12,12 @@
 
 mod groups;
 mod ledger;
+mod reading;
 mod records;
 
 pub use groups::*;
 pub use ledger::Ledger;
+pub use reading::*;
 pub use records::*;
 
 use std::{any::Any, sync::Arc, time::Duration};
@@ -83,18 +85,14 @@ impl Stage {
             .expect("the log takes records");
     }
 
-    fn subscription(&self, topic: &Topic, member: &str, start: StartAt) -> Subscription {
-        Subscription {
+    async fn join(&self, topic: &Topic, member: &str, start: StartAt) -> Member {
+        let subscription = Subscription {
             group: format!("suite-{}", self.run).into(),
             member: member.into(),
             topics: vec![Arc::clone(&topic.name)],
             start,
             session_timeout: self.session_timeout,
-        }
-    }
-
-    async fn join(&self, topic: &Topic, member: &str, start: StartAt) -> Member {
-        let subscription = self.subscription(topic, member, start);
+        };
         let consumer = self
             .log
             .subscribe(subscription)
@@ -216,7 +214,8 @@ macro_rules! event_log_suite {
             a_committed_place_is_kept_for_the_next_consumer
             a_commit_by_somebody_else_changes_nothing
             a_position_outside_the_log_stops_that_partition_only
-            a_reader_goes_on_beside_a_partition_that_is_stopped
+            what_is_not_handled_comes_again
+            a_reader_goes_on_beside_a_stopped_partition
         }
     };
     (@each $stage:expr; $($case:ident)*) => {

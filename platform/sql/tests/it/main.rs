@@ -10,6 +10,7 @@ mod files;
 mod migrations;
 mod servers;
 mod transactions;
+mod transfer;
 mod values;
 
 use sql::{Args, Db, Migration, Migrations, Tx, args, testing};
@@ -20,8 +21,9 @@ const SQLITE: &[Migration] = &[
         name: "0001_create_sample",
         up: "CREATE TABLE sample (id INTEGER NOT NULL PRIMARY KEY, flag INTEGER, name TEXT UNIQUE, body BLOB, key BLOB) STRICT;
              CREATE TABLE counter (id INTEGER NOT NULL PRIMARY KEY, n INTEGER NOT NULL) STRICT;
+             CREATE TABLE entry (n INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, word TEXT NOT NULL) STRICT;
              INSERT INTO counter (id, n) VALUES (1, 0);",
-        down: "DROP TABLE counter; DROP TABLE sample;",
+        down: "DROP TABLE entry; DROP TABLE counter; DROP TABLE sample;",
     },
     Migration {
         version: 2,
@@ -37,8 +39,9 @@ const POSTGRES: &[Migration] = &[
         name: "0001_create_sample",
         up: "CREATE TABLE sample (id BIGINT NOT NULL PRIMARY KEY, flag BOOLEAN, name TEXT UNIQUE, body BYTEA, key UUID);
              CREATE TABLE counter (id BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);
+             CREATE TABLE entry (n BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word TEXT NOT NULL);
              INSERT INTO counter (id, n) VALUES (1, 0);",
-        down: "DROP TABLE counter; DROP TABLE sample;",
+        down: "DROP TABLE entry; DROP TABLE counter; DROP TABLE sample;",
     },
     Migration {
         version: 2,

@@ -31,6 +31,63 @@ async fn a_server_that_is_away_is_unavailable_and_not_a_reason_to_fail_at_start(
     assert!(matches!(waited, Err(Error::Unavailable(_))), "{waited:?}");
 }
 
+/// row:F10: while the server is away calls soon fail at once, and when it is back one goes through and closes the breaker.
+#[tokio::test]
+async fn the_breaker_opens_when_the_server_is_away_and_closes_when_it_is_back() {
+    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let real = testing::database_url();
+    let place = real.split(['@', '/']).nth(3).unwrap().to_owned();
+    let url = real.replace(&place, &address.to_string());
+    let db = sql::open(&url, "breaker", &impatient()).await.unwrap();
+    let state = || gauge("breaker_open{name=\"postgres:breaker\"}");
+    assert_eq!(state(), "0");
+    for _ in 0..5 {
+        assert!(matches!(db.check().await, Err(Error::Unavailable(_))));
+    }
+    assert_eq!(state(), "1");
+    let started = Instant::now();
+    for _ in 0..100 {
+        let refused = Fault::from(db.write_tx().await.map(drop).unwrap_err());
+        assert!(refused.is(Code::Unavailable));
+    }
+    assert!(started.elapsed() < Duration::from_millis(200));
+
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let forwarding = async {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(&place).await.unwrap();
+            // The store has one connection at a time here.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        }
+    };
+    let healing = async {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while let Err(error) = db.check().await {
+            assert!(Instant::now() < deadline, "{error:?}");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(state(), "0");
+    };
+    tokio::select! {
+        () = forwarding => {}
+        () = healing => {}
+    }
+}
+
+/// The value of a gauge, as Prometheus would read it.
+fn gauge(name: &str) -> String {
+    let page = kit::telemetry::metrics().render();
+    let line = page.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value
+        .unwrap_or_else(|| panic!("no {name}"))
+        .parse()
+        .unwrap()
+}
+
 /// A server that accepts and never answers, as one that is stopped or behind a broken network.
 #[tokio::test]
 async fn a_server_that_hangs_is_unavailable_within_the_time_limit() {

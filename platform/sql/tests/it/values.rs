@@ -5,7 +5,7 @@ use crate::both;
 const INSERT: &str = "INSERT INTO sample (id, flag, name, body, key) VALUES ($1, $2, $3, $4, $5)";
 const SELECT: &str = "SELECT id, flag, name, body, key FROM sample ORDER BY id";
 
-fn round_trip(row: &Row) -> Args {
+pub(crate) fn round_trip(row: &Row) -> Args {
     args![
         row.get::<i64>("id").unwrap(),
         row.get::<Option<bool>>("flag").unwrap(),

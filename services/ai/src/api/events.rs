@@ -134,6 +134,7 @@ impl Handler for Feeds {
         known: &Self::Known,
         after: &mut After,
     ) -> Result<(), Error> {
+        tracing::debug!(request.id = feed.request, chat.id = %feed.chat, thread.id = %feed.thread, "a message for the AI");
         let bindings = &self.bindings;
         let new = Thread::new(feed.thread, feed.chat, feed.owner, feed.mode);
         let mut thread = bindings.store.ensure_thread(tx, new, None).await?;
@@ -208,6 +209,7 @@ impl Handler for Requests {
         (): &(),
         after: &mut After,
     ) -> Result<(), Error> {
+        tracing::debug!(request.id = request.request, run.id = %request.run, "a person asks for advice");
         let bindings = &self.0;
         let new = Thread::new(
             request.thread,

@@ -79,7 +79,21 @@ struct Raw {
 struct Places {
     stored: HashMap<Partition, i64>,
     reached: HashMap<Partition, i64>,
+    /// What the log was told of it.
+    told: HashMap<Partition, i64>,
     written: Option<Instant>,
+}
+
+impl Places {
+    /// Tells the log what it need not keep for this group; the positions are in our own tables.
+    async fn tell(&mut self, consumer: &mut dyn Consumer) -> Result<(), eventlog::Error> {
+        for (partition, next) in &self.stored {
+            if self.told.insert(partition.clone(), *next) != Some(*next) {
+                consumer.commit(partition, *next).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<H: Handler> Intake<H> {
@@ -110,11 +124,12 @@ impl<H: Handler> Intake<H> {
                 Poll::Records(records) => {
                     self.take_in(records, &mut places, consumer.as_mut())
                         .await?;
+                    places.tell(consumer.as_mut()).await?;
                 }
             }
         }
         self.commit(&[], &mut places).await?;
-        Ok(())
+        Ok(places.tell(consumer.as_mut()).await?)
     }
 
     async fn take_over(&self, now: Vec<Partition>, places: &mut Places) -> Result<(), Error> {
@@ -122,6 +137,7 @@ impl<H: Handler> Intake<H> {
         places
             .reached
             .retain(|partition, _| now.contains(partition));
+        places.told.retain(|partition, _| now.contains(partition));
         for partition in now {
             if !places.stored.contains_key(&partition) {
                 let next = self.bindings.store.position(&partition, 0).await?;

@@ -11,7 +11,8 @@ use contracts::{
     events::{Autoreply, BindingInit, Feed, Send, ThreadCreated, Topics},
     frames::{self, Answer, Outcome, Refusal},
     message::{
-        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Stored, Summary, Via,
+        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Readers, Stored,
+        Summary, Via,
     },
     pipeline,
     user::{Credentials, NewUser, ProfileChange, PublicUser, User, UserApi},
@@ -150,6 +151,7 @@ impl Chats {
                     owner: binding.owner,
                     mode: binding.mode,
                     o,
+                    request: None,
                 })
                 .collect();
             (message, feeds)
@@ -395,6 +397,14 @@ impl MessageApi for Chats {
     }
 
     async fn marks(&self, _: &Call, _: UserId, _: ChatId) -> Result<Vec<Marks>, Fault> {
+        Err(Fault::not_found("route"))
+    }
+
+    async fn peers(&self, _: &Call, _: UserId, _: Vec<UserId>) -> Result<Vec<UserId>, Fault> {
+        Err(Fault::not_found("route"))
+    }
+
+    async fn readers(&self, _: &Call, _: ChatId, _: i64, _: usize) -> Result<Readers, Fault> {
         Err(Fault::not_found("route"))
     }
 }

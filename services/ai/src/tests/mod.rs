@@ -229,6 +229,7 @@ impl World {
             owner,
             version,
             hint: hint.map(str::to_owned),
+            request: None,
         };
         self.append(
             &self.topics.ai_advice_request,

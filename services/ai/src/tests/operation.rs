@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contracts::{ai::RunState, chat::BindingMode, frames};
+use eventlog::{Poll, StartAt, Subscription};
 
 use super::{chat_id, eventually, person, quick, worlds};
 use crate::domain::kernel::{Release, Settings};
@@ -47,6 +48,38 @@ async fn a_restart_loses_nothing_and_says_nothing_twice() {
         .await;
         assert_eq!(world.records(&world.topics.ai_autoreply).await.len(), 2);
         service.stop().await;
+    }
+}
+
+/// The log is told how far each group has come: it need not keep what was read, nor take it for unread.
+#[tokio::test]
+async fn what_was_read_counts_as_read() {
+    for world in worlds(quick()).await {
+        let service = world.start().await;
+        let (chat, ann, bob) = (chat_id(), person(), person());
+        let thread = world.bind(chat, ann, BindingMode::Advice).await;
+        world.chats.say(chat, bob, "hello").await;
+        let run = world.ask(chat, thread, ann, None).await;
+        service.reaches(ann, run, RunState::Done).await;
+        service.stop().await;
+        for (group, topic) in crate::groups(&world.topics) {
+            let joined = world.log.subscribe(Subscription {
+                group: group.into(),
+                member: "who looks".into(),
+                topics: vec![topic.into()],
+                start: StartAt::Group,
+                session_timeout: Duration::from_secs(6),
+            });
+            let mut consumer = joined.await.expect("a group");
+            let records = loop {
+                if let Poll::Records(records) =
+                    consumer.poll(1, Duration::ZERO).await.expect("a log")
+                {
+                    break records;
+                }
+            };
+            assert!(records.is_empty(), "{group} has not read {records:?}");
+        }
     }
 }
 

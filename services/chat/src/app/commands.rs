@@ -167,6 +167,7 @@ impl Commands {
             owner: caller,
             version,
             hint,
+            request: Some(call.request_id().to_owned()),
         };
         let is_new = self
             .store

@@ -61,7 +61,9 @@ impl Consumers {
                 .poll(consumer.as_mut(), &mut stored, &mut reached)
                 .await?
             else {
-                return Ok(());
+                // Nothing counts as unread that was read.
+                self.store.projections(&[], (&stored, &reached)).await?;
+                return Ok(keep(consumer.as_mut(), &mut stored, &reached).await?);
             };
             let projected = records.iter().filter_map(projected).collect::<Vec<_>>();
             advance(&mut reached, &records);

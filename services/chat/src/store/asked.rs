@@ -67,6 +67,7 @@ mod tests {
                 owner: ann,
                 version: 1,
                 hint: hint.map(str::to_owned),
+                request: None,
             };
             let waiting = async || store.waiting(chat).await.unwrap().len();
             let created = waiting().await;

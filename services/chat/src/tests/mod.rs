@@ -2,7 +2,6 @@
 //! use cases make them.
 
 mod lookups;
-mod people;
 mod surface;
 
 use std::sync::Arc;
@@ -12,12 +11,12 @@ use contracts::{
     ai::Why,
     chat::{BindingMode, ChatClient},
     events::{ThreadCreated, Topics},
+    user::testing::People,
 };
 use kit::{Call, Ids as _, Node, RandomIds};
 use sql::testing::TestDb;
 use uuid::Uuid;
 
-use self::people::People;
 use crate::{
     MIGRATIONS,
     api::rpc::Lookups,

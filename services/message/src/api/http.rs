@@ -154,6 +154,7 @@ async fn send_message(
         reply_to,
         from_run,
         ai: None,
+        request: None,
     };
     let bucket = format!("message:send:{}", caller.user);
     door.limits.take(&bucket, door.sends).await.into_result()?;

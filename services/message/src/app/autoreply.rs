@@ -105,6 +105,7 @@ impl Replies {
             reply_to: None,
             from_run: None,
             ai: Some(reply),
+            request: None,
         });
         kit::failpoint!("message.release");
         self.log

@@ -1,6 +1,11 @@
 //! From the outbox to the log, in order, until it is there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use contracts::events::Topics;
 use eventlog::{EventLog, Partition, Record};
@@ -67,6 +72,38 @@ impl Publisher {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
                 () = self.token.cancelled() => return false,
             }
+        }
+    }
+}
+
+/// What the batch before led to, on its way to the log while the next one is stored. There is never a second one.
+#[derive(Default)]
+pub(crate) struct Publishing<'a>(Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>);
+
+impl<'a> Publishing<'a> {
+    /// Waits for what is under way, and begins `next`.
+    pub(crate) async fn begin(&mut self, next: impl Future<Output = ()> + Send + 'a) {
+        self.finish().await;
+        self.0 = Some(Box::pin(next));
+    }
+
+    /// Does `work`, and goes on with what is under way meanwhile.
+    pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        while let Some(publishing) = &mut self.0 {
+            tokio::select! {
+                done = &mut work => return done,
+                () = publishing => self.0 = None,
+            }
+        }
+        work.await
+    }
+
+    /// Waits for what is under way.
+    pub(crate) async fn finish(&mut self) {
+        if let Some(publishing) = &mut self.0 {
+            publishing.await;
+            self.0 = None;
         }
     }
 }

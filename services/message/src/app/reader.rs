@@ -11,7 +11,8 @@ use contracts::{
     events::{Send, Topics},
     frames::{self, Head},
     message::{
-        Attachment, Events, History, MAX_PAGE, Marks, Message, MessageApi, Page, Stored, Summary,
+        Attachment, Events, History, MAX_PAGE, MAX_PEERS, Marks, Message, MessageApi, Page,
+        Readers, Stored, Summary,
     },
     pipeline::{self, SendResult, Waiter},
 };
@@ -78,6 +79,7 @@ impl MessageApi for Reader {
         // Nobody but this service says that the AI wrote something.
         let message = Send {
             ai: None,
+            request: Some(call.request_id().to_owned()),
             ..message
         };
         let waiter = pipeline::waiter(&message);
@@ -189,6 +191,21 @@ impl MessageApi for Reader {
             .await
     }
 
+    async fn peers(
+        &self,
+        call: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        if people.len() > MAX_PEERS {
+            return Err(Fault::invalid(format!(
+                "at most {MAX_PEERS} people are looked up at once"
+            )));
+        }
+        call.run(async { Ok(self.store.peers(reader, people).await?) })
+            .await
+    }
+
     async fn thread_messages(
         &self,
         call: &Call,
@@ -203,5 +220,17 @@ impl MessageApi for Reader {
             Ok(self.store.thread_messages(chat, after, limit).await?)
         })
         .await
+    }
+
+    async fn readers(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Fault> {
+        check_limit(limit, MAX_PAGE)?;
+        call.run(async { Ok(self.store.readers(chat, o, limit).await?) })
+            .await
     }
 }

@@ -14,7 +14,7 @@ use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscrip
 use kit::{Backoff, BoxError, CancellationToken, Clock, Ids};
 use tokio::time::Instant;
 
-use super::publish::{GROUP, Marks, Publisher};
+use super::publish::{GROUP, Marks, Publisher, Publishing};
 use crate::{
     domain::{self, Outgoing, Parsed, Target},
     metrics as names,
@@ -67,10 +67,11 @@ impl Worker {
     }
 
     async fn work(&self, consumer: &mut dyn Consumer) -> Result<(), BoxError> {
-        let mut owned = HashMap::new();
+        let (mut owned, mut publishing) = (HashMap::new(), Publishing::default());
         while !self.token.is_cancelled() {
+            let polling = consumer.poll(BATCH, IDLE);
             let polled = tokio::select! {
-                polled = consumer.poll(BATCH, IDLE) => match polled {
+                polled = publishing.beside(polling) => match polled {
                     // The consumer has stopped that one partition and said so; the others go on.
                     Err(eventlog::Error::OutOfRange { .. }) => continue,
                     polled => polled?,
@@ -78,13 +79,20 @@ impl Worker {
                 () = self.token.cancelled() => break,
             };
             match polled {
-                Poll::Assigned(partitions) => self.take_over(partitions, &mut owned).await?,
-                Poll::Records(records) if records.is_empty() => {
-                    self.write_marks(&mut owned).await?;
+                Poll::Assigned(partitions) => {
+                    publishing.finish().await;
+                    self.take_over(partitions, &mut owned).await?;
                 }
-                Poll::Records(records) => self.store_batch(records, &mut owned, consumer).await?,
+                Poll::Records(records) if records.is_empty() => {
+                    publishing.beside(self.write_marks(&mut owned)).await?;
+                }
+                Poll::Records(records) => {
+                    self.store_batch(records, &mut owned, consumer, &mut publishing)
+                        .await?;
+                }
             }
         }
+        publishing.finish().await;
         // What was appended before the flush is published; what could not be appended is not.
         let appended: Vec<_> = owned
             .keys()
@@ -145,26 +153,33 @@ impl Worker {
         })
     }
 
-    async fn store_batch(
-        &self,
+    async fn store_batch<'a>(
+        &'a self,
         records: Vec<Delivered>,
         owned: &mut HashMap<Partition, Owned>,
         consumer: &mut dyn Consumer,
+        publishing: &mut Publishing<'a>,
     ) -> Result<(), BoxError> {
         let parts = self.parts(records, owned);
         if parts.is_empty() {
             return Ok(());
         }
-        match self.commit(&parts).await {
+        match publishing.beside(self.commit(&parts)).await {
             Ok(results) => {
-                for (partition, next) in self.settle(parts, results, owned).await {
+                let (outgoing, appended) = settle(parts, results, owned);
+                publishing
+                    .begin(self.publish(outgoing, appended.clone()))
+                    .await;
+                for (partition, after) in appended {
                     // Tells the log what it need not keep for us; the position is in our own tables.
-                    consumer.commit(&partition, next).await?;
+                    let keeping = consumer.commit(&partition, after.next_offset);
+                    publishing.beside(keeping).await?;
                 }
             }
             Err(Error::Fenced) => {
                 // Ours no longer, rewound, or committed by a try whose answer was lost: the row knows.
                 metrics::counter!(names::FENCED).increment(1);
+                publishing.finish().await;
                 for part in parts {
                     let own = self.adopt(&part.partition).await?;
                     consumer
@@ -307,29 +322,8 @@ impl Worker {
         Ok(results.pop().expect("one part gives one result"))
     }
 
-    async fn settle(
-        &self,
-        parts: Vec<PartitionBatch>,
-        results: Vec<(PartitionState, Vec<Outgoing>)>,
-        owned: &mut HashMap<Partition, Owned>,
-    ) -> Vec<(Partition, i64)> {
-        let mut outgoing = Vec::new();
-        let mut appended = Vec::new();
-        let records: usize = parts.iter().map(|part| part.records.len()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        metrics::histogram!(names::BATCH).record(records as f64);
-        for (part, (after, out)) in parts.into_iter().zip(results) {
-            count(&out);
-            outgoing.extend(out);
-            appended.push((part.partition.clone(), after));
-            owned.insert(
-                part.partition,
-                Owned {
-                    state: after,
-                    marked: after.published_n,
-                },
-            );
-        }
+    /// Publishes what a batch led to, and notes how far each partition is.
+    async fn publish(&self, outgoing: Vec<Outgoing>, appended: Vec<(Partition, PartitionState)>) {
         kit::failpoint!("message.publish.before");
         if self.publisher.publish(outgoing).await {
             kit::failpoint!("message.publish.after");
@@ -337,10 +331,6 @@ impl Worker {
                 self.marks.appended(partition, after.outbox_n);
             }
         }
-        appended
-            .into_iter()
-            .map(|(partition, after)| (partition, after.next_offset))
-            .collect()
     }
 
     /// Nothing was sent for a while: the marks get a transaction of their own, and the rows go.
@@ -355,6 +345,45 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Says of each send that its outcome stands, so that a request can be followed through the logs.
+fn trace(records: &[Parsed]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for record in records {
+        if let Parsed::Send(send) = record {
+            tracing::debug!(request.id = send.request, chat.id = %send.chat, "a message was stored, known or refused");
+        }
+    }
+}
+
+/// Takes in what a commit gave: what is to be published, and where each partition is now.
+fn settle(
+    parts: Vec<PartitionBatch>,
+    results: Vec<(PartitionState, Vec<Outgoing>)>,
+    owned: &mut HashMap<Partition, Owned>,
+) -> (Vec<Outgoing>, Vec<(Partition, PartitionState)>) {
+    let mut outgoing = Vec::new();
+    let mut appended = Vec::new();
+    let records: usize = parts.iter().map(|part| part.records.len()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+    metrics::histogram!(names::BATCH).record(records as f64);
+    for (part, (after, out)) in parts.into_iter().zip(results) {
+        count(&out);
+        trace(&part.records);
+        outgoing.extend(out);
+        appended.push((part.partition.clone(), after));
+        owned.insert(
+            part.partition,
+            Owned {
+                state: after,
+                marked: after.published_n,
+            },
+        );
+    }
+    (outgoing, appended)
 }
 
 fn count(outgoing: &[Outgoing]) {

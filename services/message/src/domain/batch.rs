@@ -249,6 +249,7 @@ impl Batch {
                 owner: binding.owner,
                 mode: binding.mode,
                 o,
+                request: send.request.clone(),
             })
             .collect();
         ready.sort_by_key(|feed| feed.thread);
@@ -287,12 +288,11 @@ impl Batch {
             return;
         }
         if let ChangeKind::Created { chat_kind, .. } = &change.change {
-            let epoch = fresh.as_simple().to_string().split_off(24);
             self.streams.insert(
                 change.chat,
                 Stream {
                     kind: *chat_kind,
-                    epoch,
+                    epoch: super::epoch(fresh),
                     last_o: 0,
                     last_seq: 0,
                     msg_o: 0,

@@ -67,6 +67,24 @@ impl Store {
     }
 }
 
+/// Gives every stream this epoch, some at a time: a statement has a time limit.
+pub(crate) async fn begin_anew(db: &Db, epoch: &str) -> Result<(), sql::Error> {
+    loop {
+        let mut tx = db.write_tx().await?;
+        let renewed = tx
+            .execute(
+                "UPDATE stream SET epoch = $1 WHERE chat_id IN
+                 (SELECT chat_id FROM stream WHERE epoch <> $1 LIMIT 10000)",
+                args![epoch],
+            )
+            .await?;
+        tx.commit().await?;
+        if renewed == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// The position of each partition lives beside the effects of its records.
 pub(crate) struct StoredPositions(pub(crate) Store);
 

@@ -6,7 +6,9 @@ use contracts::{
     ChatId, ThreadId, UserId,
     chat::Kind,
     frames,
-    message::{Attachment, Events, History, MAX_EVENTS, Marks, Message, Page, Position, Summary},
+    message::{
+        Attachment, Events, History, MAX_EVENTS, Marks, Message, Page, Position, Readers, Summary,
+    },
 };
 use sql::{Row, Tx, args};
 
@@ -276,6 +278,30 @@ impl Store {
             .then_some(marks))
     }
 
+    /// Those of `people` who are in a chat with the reader that is no room.
+    pub(crate) async fn peers(
+        &self,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Error> {
+        let people = people.into_iter().map(|person| args![person.0]).collect();
+        let mut tx = self.db.read_tx().await?;
+        let rows = tx
+            .fetch_list(
+                "SELECT DISTINCT n.user_id FROM member n JOIN member m ON m.chat_id = n.chat_id
+                 JOIN stream s ON s.chat_id = n.chat_id
+                 WHERE m.user_id = $1 AND m.until_o IS NULL AND n.until_o IS NULL AND s.kind <> $2
+                 AND n.user_id IN ({list})",
+                args![reader.0, word(&Kind::Room)],
+                1,
+                people,
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok(UserId(row.get("user_id")?)))
+            .collect()
+    }
+
     /// Whose thread it is and where; `None` when the binding is gone.
     pub(crate) async fn thread(&self, thread: ThreadId) -> Result<Option<(ChatId, UserId)>, Error> {
         let row = self
@@ -308,6 +334,30 @@ impl Store {
         let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
         messages.reverse();
         Ok(messages)
+    }
+
+    /// The members whose interval covers an event.
+    pub(crate) async fn readers(
+        &self,
+        chat: ChatId,
+        o: i64,
+        limit: usize,
+    ) -> Result<Readers, Error> {
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT user_id, COUNT(*) OVER () AS n FROM member
+                 WHERE chat_id = $1 AND from_o <= $2 AND (until_o IS NULL OR until_o >= $2)
+                 ORDER BY user_id LIMIT $3",
+                args![chat.0, o, i64::try_from(limit).unwrap_or(1)],
+            )
+            .await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.get("n"))?;
+        let first = rows.iter().map(|row| Ok(UserId(row.get("user_id")?)));
+        Ok(Readers {
+            count: count.unsigned_abs(),
+            first: first.collect::<Result<_, Error>>()?,
+        })
     }
 }
 

@@ -283,6 +283,7 @@ pub(crate) fn new(chat: ChatId, author: UserId, text: &str) -> Send {
         reply_to: None,
         from_run: None,
         ai: None,
+        request: None,
     }
 }
 

@@ -5,8 +5,9 @@
 
 mod harness;
 mod keys;
-mod people;
+mod peers;
 mod quoting;
+mod readers;
 mod remote;
 mod stage;
 mod streams;

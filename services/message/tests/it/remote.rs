@@ -5,10 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use contracts::message::MessageClient;
+use contracts::{message::MessageClient, user::testing::People};
 use kit::Node;
-
-use crate::people::People;
 
 /// Offers `message` on `node`: the address, and the way there for those who belong to us.
 pub(crate) async fn offer(node: &Node, message: MessageClient) -> (String, rpc::Channel) {

@@ -4,7 +4,7 @@ pub(crate) mod pieces;
 
 use std::{sync::Arc, time::Duration};
 
-use cache::Cache;
+use cache::{Cache, Following};
 use contracts::{
     ai,
     chat::BindingMode,
@@ -27,7 +27,7 @@ pub(crate) struct Advice {
     pub(crate) cache: Arc<dyn Cache>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) people: Arc<Listeners<Gate>>,
-    pub(crate) pieces: Arc<Pieces>,
+    pub(crate) following: Arc<Following>,
     pub(crate) member: Arc<str>,
     pub(crate) session_timeout: Duration,
     pub(crate) stop: CancellationToken,
@@ -93,7 +93,8 @@ impl Advice {
 
     /// Sends those who are here the pieces of texts that are still growing.
     pub(crate) async fn follow_pieces(self: Arc<Self>) -> Result<(), BoxError> {
-        let following = self.pieces.follow(self.cache.as_ref(), &self.people);
+        let pieces = Pieces(&self.people);
+        let following = self.following.follow(self.cache.as_ref(), &pieces);
         self.stop.run_until_cancelled(following).await;
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The commands of a person's connection, beside `msg.send`.
 
 use contracts::{
-    ChatId, RunId,
+    ChatId, RunId, UserId,
     ai::AiClient,
     frames::{self, Lane},
-    message::MAX_PAGE,
+    message::{MAX_PAGE, MAX_PEERS},
 };
 use kit::{Call, Code, Fault};
-use realtime::{Command, ResumeAt};
+use realtime::{Activity, Command, ResumeAt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
@@ -64,6 +64,16 @@ struct Mark {
 }
 
 #[derive(Deserialize)]
+struct Watch {
+    users: Vec<UserId>,
+}
+
+#[derive(Deserialize)]
+struct Doing {
+    state: Activity,
+}
+
+#[derive(Deserialize)]
 struct OfRun {
     run: RunId,
 }
@@ -90,6 +100,8 @@ impl Talk {
                 Err(fault) => Err(fault),
             },
             "mark" => self.mark(&command).await,
+            "presence.watch" => self.watch(&command),
+            "activity" => self.set_activity(&command),
             "ai.follow" => self.follow_run(&command).await,
             "ai.cancel" => self.cancel_run(&command).await,
             _ => Err(command.unknown()),
@@ -206,6 +218,24 @@ impl Talk {
             .message
             .mark(&call, self.link.user, chat, delivered, read);
         Ok(json!(replay.read(&call, marks).await?))
+    }
+
+    /// Whom the client has on screen. What is known of them follows.
+    fn watch(&self, command: &Command) -> Result<Value, Fault> {
+        let Watch { users } = command.content()?;
+        if users.len() > MAX_PEERS {
+            return Err(Fault::invalid(format!(
+                "at most {MAX_PEERS} people can be watched"
+            )));
+        }
+        self.gateway.presence.watch(&self.link, users);
+        Ok(json!({}))
+    }
+
+    fn set_activity(&self, command: &Command) -> Result<Value, Fault> {
+        let Doing { state } = command.content()?;
+        self.gateway.registry.set(self.link.socket.id(), state);
+        Ok(json!({}))
     }
 
     async fn follow_run(&self, command: &Command) -> Result<Value, Fault> {

@@ -78,6 +78,10 @@ impl Service for Door {
                 "this server is not ready; come back",
             ));
         }
+        let login = socket
+            .login()
+            .map(SessionId)
+            .ok_or_else(|| Fault::internal("hello without a login"))?;
         let mut talk = Talk::new(self.0.clone(), socket.clone(), user);
         talk.watch_own_chats().await?;
         let resumed = talk.resume(hello.resume).await?;
@@ -95,6 +99,8 @@ impl Service for Door {
             }
         }
         socket.send(&realtime::ephemeral("ready", &json!({})));
+        let registry = &self.0.registry;
+        registry.join(socket.id(), user, login, hello.activity);
         Ok(talk)
     }
 }
@@ -259,6 +265,8 @@ impl Drop for Talk {
     fn drop(&mut self) {
         self.sending.abandon(&self.gateway);
         self.gateway.people.leave(&self.link);
+        self.gateway.presence.leave(&self.link);
+        self.gateway.registry.leave(self.link.socket.id());
         self.gateway.topics.leave(&self.link);
     }
 }

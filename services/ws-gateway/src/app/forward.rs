@@ -56,8 +56,16 @@ impl Gateway {
         let mut burst = self.hub.burst();
         for record in records {
             match Lane::parse(&record.key) {
-                Some(Lane::Chat(chat)) => self.topics.deliver(chat, &record.value, &mut burst),
-                Some(Lane::User(user)) => self.people.deliver(user, &record.value, &self.topics),
+                Some(Lane::Chat(chat)) => {
+                    let left = self.topics.deliver(chat, &record.value, &mut burst);
+                    if let Some(user) = left {
+                        self.presence.left(user);
+                    }
+                }
+                Some(Lane::User(user)) => {
+                    let (topics, presence) = (&self.topics, &self.presence);
+                    self.people.deliver(user, &record.value, topics, presence);
+                }
                 None => {}
             }
         }

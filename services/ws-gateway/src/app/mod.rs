@@ -3,6 +3,8 @@
 pub(crate) mod event;
 mod forward;
 pub(crate) mod people;
+pub(crate) mod presence;
+pub(crate) mod registry;
 pub(crate) mod replay;
 pub(crate) mod sending;
 pub(crate) mod topic;
@@ -23,6 +25,8 @@ pub(crate) struct Gateway {
     pub(crate) ai: Option<AiClient>,
     pub(crate) topics: Arc<topics::Topics>,
     pub(crate) people: people::People,
+    pub(crate) registry: registry::Registry,
+    pub(crate) presence: presence::Presence,
     pub(crate) replay: replay::Replay,
     pub(crate) is_following: AtomicBool,
 }

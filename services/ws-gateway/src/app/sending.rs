@@ -98,6 +98,11 @@ impl Sending {
             self.hold(link, &content);
             return link.socket.reply::<()>(command.id, Err(overtaking()));
         }
+        let request = match command.id {
+            Some(id) => format!("{}-{id}", link.socket.name()),
+            None => link.socket.name(),
+        };
+        tracing::debug!(request.id = request, chat.id = %content.chat, "a message on its way");
         let send = Send {
             chat: content.chat,
             author: link.user,
@@ -106,6 +111,7 @@ impl Sending {
             reply_to: content.reply_to,
             from_run: content.from_run,
             ai: None,
+            request: Some(request),
         };
         let unanswered = Arc::new(Unanswered {
             waiter: pipeline::waiter(&send),

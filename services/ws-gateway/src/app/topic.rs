@@ -22,7 +22,7 @@ use super::{
     sending::Unanswered,
 };
 use crate::{
-    domain::{Release, Step, Subscription},
+    domain::{Release, Step, Subscription, Watchlist},
     metrics,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) chats: Mutex<BTreeSet<ChatId>>,
     /// Subscriptions that need the database.
     pub(crate) holes: Mutex<Vec<ChatId>>,
+    /// Whose presence it watches; `None` when it never did, or has ended.
+    pub(crate) watchlist: Mutex<Option<Box<Watchlist>>>,
 }
 
 impl Watcher for Link {
@@ -56,6 +58,7 @@ impl Link {
             is_welcome,
             chats: Mutex::default(),
             holes: Mutex::default(),
+            watchlist: Mutex::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts::{
-    ChatId,
+    ChatId, UserId,
     frames::Head,
     message::{Attachment, Summary},
     pipeline,
@@ -17,7 +17,7 @@ use realtime::Burst;
 use tokio::time::Instant;
 
 use super::{
-    event::{Event, News, Why},
+    event::{Event, Kind, News, Why},
     sending::Unanswered,
     topic::{Link, Topic},
 };
@@ -31,13 +31,20 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// Takes a record of a chat in: the answer first, then the event, both to the sender's connection.
-    pub(crate) fn deliver(&self, chat: ChatId, bytes: &[u8], burst: &mut Burst<'_>) {
+    /// Takes a record of a chat in: the answer first, then the event, both to the sender's connection. Says who has left
+    /// the chat, if that is what has happened.
+    pub(crate) fn deliver(
+        &self,
+        chat: ChatId,
+        bytes: &[u8],
+        burst: &mut Burst<'_>,
+    ) -> Option<UserId> {
         if !self.by_chat.contains_key(&chat) {
-            return;
+            return None;
         }
         let Ok(head) = Head::parse(bytes) else {
-            return tracing::error!(chat.id = %chat, "a record of chat {chat} is no frame");
+            tracing::error!(chat.id = %chat, "a record of chat {chat} is no frame");
+            return None;
         };
         let news = News::of(&head, bytes);
         self.with(chat, |topic| {
@@ -56,6 +63,13 @@ impl Topics {
                 News::Internal => {}
             }
         });
+        match news {
+            News::Event(Event {
+                kind: Kind::Left(user),
+                ..
+            }) => Some(user),
+            _ => None,
+        }
     }
 
     /// Sends the hints whose time has come.

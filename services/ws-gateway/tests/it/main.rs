@@ -11,6 +11,7 @@
 mod client;
 mod logs;
 mod others;
+mod presence;
 mod sending;
 mod streams;
 mod subscribing;

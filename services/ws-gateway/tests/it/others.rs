@@ -259,8 +259,11 @@ async fn a_lost_place_sends_everybody_back_to_resume() {
 #[tokio::test]
 async fn messages_are_counted_where_they_pass() {
     let config = ws_gateway::Config {
-        commands_per_10s: 10_000,
-        command_burst: 1_000,
+        sockets: realtime::Config {
+            commands_per_10s: 10_000,
+            command_burst: 1_000,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let world = World::with(config).await;

@@ -117,8 +117,11 @@ async fn what_cannot_be_sent_is_refused_with_a_code() {
 async fn a_thousand_messages_of_one_connection_keep_their_order() {
     const MESSAGES: usize = 1000;
     let config = ws_gateway::Config {
-        commands_per_10s: 1_000_000,
-        command_burst: 10_000,
+        sockets: realtime::Config {
+            commands_per_10s: 1_000_000,
+            command_burst: 10_000,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let world = World::with(config).await;
@@ -144,8 +147,11 @@ async fn a_thousand_messages_of_one_connection_keep_their_order() {
 #[tokio::test]
 async fn unanswered_sends_are_bounded() {
     let config = ws_gateway::Config {
-        commands_per_10s: 10_000,
-        command_burst: 1_000,
+        sockets: realtime::Config {
+            commands_per_10s: 10_000,
+            command_burst: 1_000,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let world = World::with(config).await;

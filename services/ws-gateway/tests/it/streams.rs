@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -13,8 +16,8 @@ use contracts::{
     events::{Persist, Send, Topics},
     frames::{self, Answer, ChatRef, Outcome, Refusal},
     message::{
-        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Stored,
-        Summary,
+        Attachment, Auto, Events, History, Marks, Message, MessageApi, Page, Position, Readers,
+        Stored, Summary,
     },
     pipeline,
 };
@@ -77,6 +80,10 @@ pub(crate) struct Streams {
     pub(crate) before_events: Mutex<Option<Pause>>,
     /// Sends are stored one permit each.
     pub(crate) may_store: Semaphore,
+    /// After `peers` has looked.
+    pub(crate) after_peers: Mutex<Option<Pause>>,
+    /// How often it was asked who knows whom.
+    pub(crate) peer_reads: AtomicUsize,
 }
 
 impl Streams {
@@ -88,6 +95,8 @@ impl Streams {
             after_attach: Mutex::default(),
             before_events: Mutex::default(),
             may_store: Semaphore::new(Semaphore::MAX_PERMITS),
+            after_peers: Mutex::default(),
+            peer_reads: AtomicUsize::new(0),
         })
     }
 
@@ -282,6 +291,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn has(&self, user: UserId) -> bool {
+        matches!(self.members.get(&user), Some((_, None)))
+    }
+
     fn head(&self, until: Option<i64>) -> Position {
         Position {
             e: self.epoch.clone(),
@@ -397,6 +410,26 @@ impl MessageApi for Streams {
         Ok(Vec::new())
     }
 
+    async fn peers(
+        &self,
+        _: &Call,
+        reader: UserId,
+        people: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Fault> {
+        self.peer_reads.fetch_add(1, SeqCst);
+        let is_peer = |other: &UserId| {
+            let chats = self.by_chat.lock();
+            let mut chats = chats.values();
+            chats.any(|stream| stream.has(reader) && stream.has(*other))
+        };
+        let peers = people.into_iter().filter(is_peer).collect();
+        let pause = self.after_peers.lock().take();
+        if let Some(pause) = pause {
+            pause.pass().await;
+        }
+        Ok(peers)
+    }
+
     async fn thread_messages(
         &self,
         _: &Call,
@@ -405,5 +438,9 @@ impl MessageApi for Streams {
         _: usize,
     ) -> Result<Vec<Message>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn readers(&self, _: &Call, _: ChatId, _: i64, _: usize) -> Result<Readers, Fault> {
+        Err(Fault::invalid("the gateway does not ask who reads"))
     }
 }

@@ -290,7 +290,10 @@ async fn pull_gives_pages_and_refuses_another_epoch() {
 #[tokio::test]
 async fn a_slow_client_lags_pulls_and_goes_on() {
     let config = ws_gateway::Config {
-        queue_bytes: 256 * 1024,
+        sockets: realtime::Config {
+            queue_bytes: 256 * 1024,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let world = World::with(config).await;
@@ -328,7 +331,10 @@ async fn a_slow_client_lags_pulls_and_goes_on() {
 #[tokio::test]
 async fn subscriptions_are_bounded() {
     let world = World::with(ws_gateway::Config {
-        subscriptions: 2,
+        sockets: realtime::Config {
+            subscriptions: 2,
+            ..Default::default()
+        },
         ..Default::default()
     })
     .await;

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     Bench, FIRST_ID,
-    side::{Side, idle, nothing_expected},
+    side::{Side, Watched, idle, nothing_expected},
 };
 use crate::{
     event::{Commands, Line, count_in_text},
@@ -22,53 +22,61 @@ use crate::{
     world,
 };
 
-const PACE_MILLIS: u64 = 20;
-const PACE: Duration = Duration::from_millis(PACE_MILLIS);
+const PACE: Duration = Duration::from_millis(20);
 /// The last moment before a planned one is spent polling: a timer would add its own delay.
 const POLLED: Duration = Duration::from_micros(300);
 const SENDER: usize = 0;
 const READER: usize = 1;
 
+/// What became of messages that were sent at a fixed pace; nanoseconds from their planned time.
+pub(super) struct Paced {
+    /// Until the sender knew that they are stored.
+    pub(super) acknowledged: Histogram<u64>,
+    /// Until the other member had them.
+    pub(super) delivered: Histogram<u64>,
+    pub(super) tally: Tally,
+}
+
 struct Sample {
     flush: Histogram<u64>,
-    acknowledged: Histogram<u64>,
-    delivered: Histogram<u64>,
-    tally: Tally,
+    paced: Paced,
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
     let folder = Folder::new(&bench.run.data, "d2")?;
     let server = Server::start(&bench.run.messenger, folder.path(), &bench.cores)?;
     let pairs = world::pairs(server.address(), 1)?;
-    let side = Side::ours(server.address(), server.process().id(), &pairs);
+    let side = Side::ours(
+        server.address(),
+        Watched::one(server.process().id()),
+        &pairs,
+    );
     let mut samples = Vec::new();
     for _ in 0..bench.run.rounds {
         // The disk of a shared machine changes its mind within a round: half of the floor before it, half behind it.
-        let before = fsync::measure(folder.path(), bench.run.sizes.fsync)?;
-        let mut sample = round(bench, &side, before)?;
-        sample
-            .flush
-            .add(fsync::measure(folder.path(), bench.run.sizes.fsync)?)?;
-        samples.push(sample);
+        let mut flush = fsync::measure(folder.path(), bench.run.sizes.fsync)?;
+        let paced = paced(bench, &side, bench.run.sizes.paced, PACE)?;
+        flush.add(fsync::measure(folder.path(), bench.run.sizes.fsync)?)?;
+        samples.push(Sample { flush, paced });
     }
     server.stop()?;
     Ok(outcome(bench, &samples))
 }
 
-fn round(bench: &Bench, side: &Side, flush: Histogram<u64>) -> Result<Sample> {
+/// Sends `total` messages into the first chat of `side`, one each `pace`, to the other member.
+pub(super) fn paced(bench: &Bench, side: &Side, total: u64, pace: Duration) -> Result<Paced> {
     let mut swarm = Swarm::new()?;
     for member in [SENDER, READER] {
         swarm.connect(side.address, world::source(member), side.login(member))?;
     }
     idle(&mut swarm, bench.run.sizes.settle, nothing_expected)?;
-    let total = bench.run.sizes.paced;
     let chat = side.login(SENDER).chat;
     let mut ledger = Ledger::new(swarm.heads());
     let mut commands = Commands::new(machine::unix_millis());
     let (mut acknowledged, mut delivered) = (Histogram::new(3)?, Histogram::new(3)?);
 
-    let began = Instant::now() + PACE;
-    let planned = |count: u64| began + Duration::from_millis(count * PACE_MILLIS);
+    let began = Instant::now() + pace;
+    let planned = |count: u64| began + pace * u32::try_from(count).unwrap_or(u32::MAX);
     let late = |count: u64| u64::try_from(planned(count).elapsed().as_nanos()).unwrap_or(u64::MAX);
     let (mut sent, mut arrived) = (0, 0);
     while acknowledged.len() < total || arrived < 2 * total {
@@ -84,7 +92,7 @@ fn round(bench: &Bench, side: &Side, flush: Histogram<u64>) -> Result<Sample> {
         let next = if sent < total {
             planned(sent)
         } else {
-            now + PACE
+            now + pace
         };
         let wait = next
             .saturating_duration_since(Instant::now())
@@ -114,8 +122,7 @@ fn round(bench: &Bench, side: &Side, flush: Histogram<u64>) -> Result<Sample> {
     }
     let mut tally = ledger.close(2 * total);
     tally.missing += total.saturating_sub(acknowledged.len());
-    Ok(Sample {
-        flush,
+    Ok(Paced {
         acknowledged,
         delivered,
         tally,
@@ -130,8 +137,8 @@ fn outcome(bench: &Bench, samples: &[Sample]) -> Outcome {
             .collect::<Vec<_>>()
     };
     let flush = |quantile| values(|sample| &sample.flush, quantile);
-    let acknowledged = |quantile| values(|sample| &sample.acknowledged, quantile);
-    let delivered = |quantile| values(|sample| &sample.delivered, quantile);
+    let acknowledged = |quantile| values(|sample| &sample.paced.acknowledged, quantile);
+    let delivered = |quantile| values(|sample| &sample.paced.delivered, quantile);
     Outcome {
         figures: vec![
             Figure::plain("acknowledged p50, ms", acknowledged(0.5))
@@ -144,7 +151,7 @@ fn outcome(bench: &Bench, samples: &[Sample]) -> Outcome {
         ],
         tally: samples
             .iter()
-            .fold(Tally::default(), |tally, sample| tally + sample.tally),
+            .fold(Tally::default(), |tally, sample| tally + sample.paced.tally),
         notes: vec![format!(
             "{} messages a round at 50 a second, open loop, from the planned time; floor: 8 KiB fdatasync on the same disk \
              just before and after each round; a p99 rests on {} samples a round",

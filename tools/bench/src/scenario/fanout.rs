@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     Bench, FIRST_ID,
-    side::{Floor, Moment, Side, idle},
+    side::{Floor, Moment, OURS, Side, Watched, idle},
 };
 use crate::{
     event::{Commands, Line, TEXT_LENGTH, count_in_text},
@@ -26,7 +26,11 @@ pub(super) fn measure(bench: &Bench, window: u64, messages: u64) -> Result<Outco
     let folder = Folder::new(&bench.run.data, &format!("f{window}"))?;
     let server = Server::start(&bench.run.messenger, folder.path(), &bench.cores)?;
     let pairs = world::pairs(server.address(), 1)?;
-    let ours = Side::ours(server.address(), server.process().id(), &pairs);
+    let ours = Side::ours(
+        server.address(),
+        Watched::one(server.process().id()),
+        &pairs,
+    );
     let our_length = message_length(bench, &ours)?;
     let way = if window == 1 {
         Way::OneByOne
@@ -85,7 +89,7 @@ struct Room<'a> {
     books: Books,
     commands: Commands,
     chat: &'a str,
-    pid: u32,
+    watched: &'a Watched,
     window: u64,
     warm_up: u64,
     settle: Duration,
@@ -104,7 +108,7 @@ struct Books {
 }
 
 impl<'a> Room<'a> {
-    fn open(bench: &Bench, side: &Side<'a>, window: u64) -> Result<Self> {
+    fn open(bench: &Bench, side: &'a Side<'a>, window: u64) -> Result<Self> {
         let sizes = &bench.run.sizes;
         let mut swarm = Swarm::new()?;
         for connection in 0..sizes.connections {
@@ -125,7 +129,7 @@ impl<'a> Room<'a> {
             books,
             commands: Commands::new(machine::unix_millis()),
             chat: side.login(0).chat,
-            pid: side.pid,
+            watched: &side.watched,
             window,
             warm_up: sizes.warm_up,
             settle: sizes.settle,
@@ -136,19 +140,19 @@ impl<'a> Room<'a> {
     fn measure(mut self, messages: u64) -> Result<Sample> {
         self.send_until(self.warm_up)?;
         self.settle()?;
-        let before = Moment::now(self.pid)?;
+        let before = Moment::now(self.watched)?;
         let (reads, bytes) = self.swarm.received();
         self.send_until(self.warm_up + messages)?;
-        let done = Moment::now(self.pid)?;
+        let done = Moment::now(self.watched)?;
         let (reads_after, bytes_after) = self.swarm.received();
         self.settle()?;
-        let settled = Moment::now(self.pid)?;
+        let settled = Moment::now(self.watched)?;
 
         let connections = self.swarm.len() as u64;
         let deliveries = (messages * connections) as f64;
         let driven = before.until(&done);
         Ok(Sample {
-            server_nanos: before.until(&settled).server as f64 / deliveries,
+            server_nanos: before.until(&settled).groups[OURS] as f64 / deliveries,
             generator_nanos: driven.generator as f64 / deliveries,
             generator_share: driven.generator as f64 / driven.wall.as_nanos() as f64,
             bytes: (bytes_after - bytes) as f64 / deliveries,

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{
     Bench,
-    side::{Floor, Side, idle, nothing_expected},
+    side::{Floor, Side, Watched, idle, nothing_expected},
 };
 use crate::{
     floor::fanout::Way,
@@ -44,7 +44,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 let server = Server::start(&bench.run.messenger, folder.path(), &bench.cores)?;
-                let side = Side::ours(server.address(), server.process().id(), &pairs);
+                let side = Side::ours(
+                    server.address(),
+                    Watched::one(server.process().id()),
+                    &pairs,
+                );
                 ours.push(grow(bench, &side, connections)?);
                 server.stop()?;
             } else {
@@ -79,7 +83,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Outcome> {
 fn grow(bench: &Bench, side: &Side, connections: usize) -> Result<Growth> {
     let mut swarm = Swarm::new()?;
     idle(&mut swarm, bench.run.sizes.settle, nothing_expected)?;
-    let (resident, slab) = (machine::resident_bytes(side.pid)?, machine::slab_bytes()?);
+    let (resident, slab) = (
+        machine::resident_bytes(side.watched.pid())?,
+        machine::slab_bytes()?,
+    );
     for connection in 0..connections {
         swarm.connect(
             side.address,
@@ -90,7 +97,7 @@ fn grow(bench: &Bench, side: &Side, connections: usize) -> Result<Growth> {
     idle(&mut swarm, bench.run.sizes.idle_time, nothing_expected)?;
     let each = |now: u64, before: u64| (now as f64 - before as f64) / 1000.0 / connections as f64;
     Ok(Growth {
-        resident: each(machine::resident_bytes(side.pid)?, resident),
+        resident: each(machine::resident_bytes(side.watched.pid())?, resident),
         // Both ends of a connection are on this machine.
         slab: each(machine::slab_bytes()?, slab) / 2.0,
     })

@@ -13,8 +13,9 @@ use crate::{
     event::Line,
     floor::fanout::Way,
     handshake::Login,
-    machine::{Cores, CpuTime},
+    machine::{Cores, CpuTime, FamilyTime},
     process::{Process, free_address},
+    servers::Servers,
     swarm::Swarm,
     world::Pair,
 };
@@ -55,7 +56,7 @@ impl Floor {
     pub(super) fn side(&self) -> Side<'static> {
         Side {
             address: self.address,
-            pid: self.process.id(),
+            watched: Watched::one(self.process.id()),
             logins: vec![FLOOR_LOGIN],
         }
     }
@@ -65,17 +66,17 @@ impl Floor {
 #[derive(Clone)]
 pub(super) struct Side<'a> {
     pub(super) address: SocketAddr,
-    pub(super) pid: u32,
+    pub(super) watched: Watched,
     /// Connection n uses the login n modulo their number.
     pub(super) logins: Vec<Login<'a>>,
 }
 
 impl<'a> Side<'a> {
     /// Our server, with both members of every pair, one after the other.
-    pub(super) fn ours(address: SocketAddr, pid: u32, pairs: &'a [Pair]) -> Self {
+    pub(super) fn ours(address: SocketAddr, watched: Watched, pairs: &'a [Pair]) -> Self {
         Self {
             address,
-            pid,
+            watched,
             logins: pairs.iter().flat_map(logins).collect(),
         }
     }
@@ -93,33 +94,77 @@ pub(super) fn logins(pair: &Pair) -> [Login<'_>; 2] {
     })
 }
 
-/// CPU time of server and generator, and the time of day, at one moment.
+/// Processes whose CPU time is counted, in groups.
+#[derive(Clone)]
+pub(super) struct Watched(Vec<Vec<u32>>);
+
+/// The groups of [`Watched`]; what a scenario adds comes behind them.
+pub(super) const OURS: usize = 0;
+pub(super) const POSTGRES: usize = 1;
+pub(super) const KAFKA: usize = 2;
+pub(super) const REDIS: usize = 3;
+pub(super) const ADDED: usize = 4;
+
+impl Watched {
+    /// One process of ours, and no servers.
+    pub(super) fn one(pid: u32) -> Self {
+        Self::with(vec![pid], None)
+    }
+
+    /// Processes of ours, and the servers behind them.
+    pub(super) fn with(ours: Vec<u32>, servers: Option<&Servers>) -> Self {
+        let group = |at: usize| {
+            servers
+                .map(|servers| servers.pids()[at])
+                .into_iter()
+                .collect()
+        };
+        Self(vec![ours, group(0), group(1), group(2)])
+    }
+
+    /// Another group.
+    pub(super) fn add(&mut self, pids: Vec<u32>) {
+        self.0.push(pids);
+    }
+
+    /// The first process of ours.
+    pub(super) fn pid(&self) -> u32 {
+        self.0[OURS][0]
+    }
+}
+
+/// CPU time of the watched processes and of the generator, and the time of day, at one moment.
 pub(super) struct Moment {
-    server: CpuTime,
+    watched: Vec<FamilyTime>,
     generator: CpuTime,
     at: Instant,
 }
 
 /// What passed between two moments, in nanoseconds.
 pub(super) struct Spent {
-    pub(super) server: u64,
+    /// By group of [`Watched`].
+    pub(super) groups: Vec<u64>,
     pub(super) generator: u64,
     pub(super) wall: Duration,
 }
 
 impl Moment {
-    pub(super) fn now(pid: u32) -> Result<Self> {
+    pub(super) fn now(watched: &Watched) -> Result<Self> {
         let generator = CpuTime::of(std::process::id())?;
+        let groups = watched.0.iter().map(|pids| FamilyTime::of(pids));
         Ok(Self {
-            server: CpuTime::of(pid)?,
+            watched: groups.collect::<Result<_>>()?,
             generator,
             at: Instant::now(),
         })
     }
 
     pub(super) fn until(&self, later: &Self) -> Spent {
+        let groups = later.watched.iter().zip(&self.watched);
         Spent {
-            server: later.server.since(&self.server),
+            groups: groups
+                .map(|(later, earlier)| later.since(earlier))
+                .collect(),
             generator: later.generator.since(&self.generator),
             wall: later.at - self.at,
         }

@@ -79,6 +79,22 @@ async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
     );
 }
 
+/// row:F10: while no broker answers appends soon fail at once; `a_killed_broker_costs_nothing_that_was_confirmed` shows
+/// how it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_fail_at_once_when_the_brokers_are_known_to_be_away() {
+    let log = open(NOBODY, hasty());
+    let append = || log.append("topic", numbered(0..1, 10));
+    let failed = futures_util::future::join_all((0..5).map(|_| append())).await;
+    assert!(failed.iter().all(Result::is_err));
+    assert!(log.breaker.is_open());
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert!(matches!(append().await, Err(Error::Unavailable(_))));
+    }
+    assert!(begun.elapsed() < Duration::from_millis(200));
+}
+
 /// fault:F5, fault:F6: a broker is killed under load and comes back. What was confirmed is read once and in order by
 /// those who were there before; what failed meanwhile was told to be unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,6 +136,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
         }
     }
     assert!(unknown > 0, "the outage was noticed");
+    assert!(!log.breaker.is_open(), "row:F10: it closed");
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = log.check().await {
         assert!(Instant::now() < deadline, "{error}");

@@ -1,15 +1,14 @@
-//! A small model of `user`: a few accounts, which are only looked up.
+//! A small model of `user` for the tests of those who ask it: two accounts, which are only looked up.
 
 use async_trait::async_trait;
-use contracts::{
-    UserId,
-    user::{Credentials, NewUser, ProfileChange, PublicUser, User, UserApi},
-};
 use kit::{Call, Fault};
 use uuid::Uuid;
 
+use super::{Credentials, NewUser, ProfileChange, PublicUser, User, UserApi};
+use crate::UserId;
+
 /// The accounts 1 and 2: ann, and bob who was made by name alone.
-pub(super) struct People;
+pub struct People;
 
 fn people() -> [User; 2] {
     let person = |n, username: &str, email: Option<&str>| User {
