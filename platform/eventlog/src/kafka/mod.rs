@@ -18,14 +18,10 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt::Display,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use kit::{Breaker, BreakerConfig, Spawner};
+use kit::Spawner;
 
 use self::{
     consumer::{Follower, KafkaConsumer, KafkaTail},
@@ -48,14 +44,7 @@ pub(crate) struct KafkaLog {
     settings: Settings,
     topics: Arc<Topics>,
     appender: Arc<Appender>,
-    breaker: Breaker,
 }
-
-/// Appends that failed in a row before the brokers count as away, and how long nobody waits for them then.
-const BREAKER: BreakerConfig = BreakerConfig {
-    failures: 5,
-    open: Duration::from_secs(1),
-};
 
 /// What has failed and may be well again.
 fn away(why: impl Display) -> Error {
@@ -86,7 +75,6 @@ impl KafkaLog {
             settings,
             topics,
             appender,
-            breaker: Breaker::new("kafka", BREAKER),
         })
     }
 }
@@ -100,19 +88,11 @@ impl EventLog for KafkaLog {
 
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
-        self.breaker.admit().map_err(away)?;
-        let appending = async {
-            let topic = self.topics.topic(topic).await?;
-            let begun = Instant::now();
-            self.appender.append(&topic.name, &records).await?;
-            ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
-                .record(begun.elapsed());
-            Ok(topic)
-        };
-        let appended = appending.await;
-        let is_away = matches!(appended, Err(Error::Unavailable(_)));
-        self.breaker.note(is_away);
-        let topic = appended?;
+        let topic = self.topics.topic(topic).await?;
+        let begun = Instant::now();
+        self.appender.append(&topic.name, &records).await?;
+        ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
+            .record(begun.elapsed());
         let bytes = records
             .iter()
             .map(|record| record.key.len() + record.value.len());
