@@ -18,10 +18,14 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt::Display, sync::Arc, time::Instant};
+use std::{
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use kit::Spawner;
+use kit::{Breaker, BreakerConfig, Spawner};
 
 use self::{
     consumer::{Follower, KafkaConsumer, KafkaTail},
@@ -44,7 +48,14 @@ pub(crate) struct KafkaLog {
     settings: Settings,
     topics: Arc<Topics>,
     appender: Arc<Appender>,
+    breaker: Breaker,
 }
+
+/// Appends that failed in a row before the brokers count as away, and how long nobody waits for them then.
+const BREAKER: BreakerConfig = BreakerConfig {
+    failures: 5,
+    open: Duration::from_secs(1),
+};
 
 /// What has failed and may be well again.
 fn away(why: impl Display) -> Error {
@@ -70,11 +81,13 @@ impl KafkaLog {
         let appender = Appender::new(settings.clone())
             .map_err(|error| OpenError::Config(error.to_string()))?;
         let appender = Arc::new(appender);
-        Appender::keep(&appender, topics.eras(), spawner);
+        let breaker = Breaker::new("kafka", BREAKER);
+        Appender::keep(&appender, topics.eras(), breaker.clone(), spawner);
         Ok(Self {
             settings,
             topics,
             appender,
+            breaker,
         })
     }
 }
@@ -88,11 +101,23 @@ impl EventLog for KafkaLog {
 
     async fn append(&self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         rules::check_records(&records)?;
-        let topic = self.topics.topic(topic).await?;
-        let begun = Instant::now();
-        self.appender.append(&topic.name, &records).await?;
-        ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
-            .record(begun.elapsed());
+        self.breaker.admit().map_err(away)?;
+        let era = self.topics.era();
+        let appending = async {
+            let topic = self.topics.topic(topic).await?;
+            let begun = Instant::now();
+            self.appender.append(&topic.name, &records).await?;
+            ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
+                .record(begun.elapsed());
+            Ok(topic)
+        };
+        let appended = appending.await;
+        let is_away = matches!(appended, Err(Error::Unavailable(_)));
+        // What ends because the producer begins anew says nothing of the brokers.
+        if !is_away || era == self.topics.era() {
+            self.breaker.note(is_away);
+        }
+        let topic = appended?;
         let bytes = records
             .iter()
             .map(|record| record.key.len() + record.value.len());

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kit::{Breaker, BreakerConfig, Spawner};
+use kit::{Breaker, Spawner};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     ClientContext,
@@ -34,12 +34,6 @@ use crate::{Error, Record, Topic, metrics};
 
 /// How long a stop waits for what is under way.
 const CLOSING: Duration = Duration::from_secs(5);
-
-/// Appends that failed in a row before the brokers count as away, and how long nobody waits for them then.
-const BREAKER: BreakerConfig = BreakerConfig {
-    failures: 5,
-    open: Duration::from_secs(1),
-};
 
 /// The records of one append that are under way.
 struct Batch {
@@ -106,7 +100,6 @@ type Producer = ThreadedProducer<Deliveries>;
 pub(super) struct Appender {
     settings: Settings,
     room: Arc<Notify>,
-    pub(super) breaker: Breaker,
     /// Absent after the close.
     producer: RwLock<Option<Producer>>,
 }
@@ -118,13 +111,17 @@ impl Appender {
         Ok(Self {
             settings,
             room,
-            breaker: Breaker::new("kafka", BREAKER),
             producer,
         })
     }
 
-    /// Begins anew with each era, until the node stops or nobody needs the appender any more.
-    pub(super) fn keep(this: &Arc<Self>, mut eras: watch::Receiver<u64>, spawner: &Spawner) {
+    /// Begins anew with each era, and closes the breaker, until the node stops or nobody needs the appender any more.
+    pub(super) fn keep(
+        this: &Arc<Self>,
+        mut eras: watch::Receiver<u64>,
+        breaker: Breaker,
+        spawner: &Spawner,
+    ) {
         let (weak, stop) = (Arc::downgrade(this), spawner.token().clone());
         spawner.spawn("event log producer", async move {
             while let Some(Ok(())) = stop.run_until_cancelled(eras.changed()).await {
@@ -132,6 +129,7 @@ impl Appender {
                     && let Ok(producer) = appender.producer()
                 {
                     appender.replace(producer);
+                    breaker.note(false);
                 }
             }
         });
@@ -160,7 +158,6 @@ impl Appender {
 
     /// Appends in order, and returns when every record is where all replicas have it.
     pub(super) async fn append(&self, topic: &str, records: &[Record]) -> Result<(), Error> {
-        self.breaker.admit().map_err(away)?;
         let producer = self.producer()?;
         let batch = Batch::new(records.len());
         let deadline = Instant::now() + self.settings.config.append_timeout;
@@ -178,26 +175,13 @@ impl Appender {
             // What is under way already arrives or not: the outcome is unknown.
             failed => failed,
         };
-        let Err(error) = result else {
-            self.breaker.note(false);
-            return Ok(());
-        };
+        let Err(error) = result else { return Ok(()) };
         ::metrics::counter!(metrics::APPEND_FAILURES, "topic" => topic.to_owned()).increment(1);
-        let is_too_large = error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge);
-        // What fails with a producer whose place is taken says nothing of now.
-        if self.is_in_use(&producer) {
-            self.breaker.note(!is_too_large);
-        }
         self.replace_failed(producer);
-        Err(if is_too_large {
-            Error::Invalid(format!("topic {topic}: {error}"))
-        } else {
-            away(error)
+        Err(match error.rdkafka_error_code() {
+            Some(Code::MessageSizeTooLarge) => Error::Invalid(format!("topic {topic}: {error}")),
+            _ => away(error),
         })
-    }
-
-    fn is_in_use(&self, producer: &Producer) -> bool {
-        is_same(self.producer.read().as_ref(), producer)
     }
 
     async fn enqueue(
@@ -236,12 +220,12 @@ impl Appender {
     /// comes next.
     fn replace(&self, old: Producer) {
         let mut producer = self.producer.write();
-        if is_same(producer.as_ref(), &old) {
+        let is_this = |now: &Producer| now.client().native_ptr() == old.client().native_ptr();
+        if producer.as_ref().is_some_and(is_this) {
             match make(&self.settings, &self.room) {
                 Ok(new) => {
                     old.purge(PurgeConfig::default().queue().inflight().non_blocking());
                     *producer = Some(new);
-                    self.breaker.note(false);
                 }
                 Err(error) => tracing::error!(%error, "there is no new producer"),
             }
@@ -270,10 +254,6 @@ impl Drop for Appender {
     fn drop(&mut self) {
         bury(self.producer.get_mut().take());
     }
-}
-
-fn is_same(one: Option<&Producer>, other: &Producer) -> bool {
-    one.is_some_and(|one| one.client().native_ptr() == other.client().native_ptr())
 }
 
 fn closed() -> Error {

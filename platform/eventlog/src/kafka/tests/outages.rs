@@ -87,7 +87,7 @@ async fn appends_fail_at_once_when_the_brokers_are_known_to_be_away() {
     let append = || log.append("topic", numbered(0..1, 10));
     let failed = futures_util::future::join_all((0..5).map(|_| append())).await;
     assert!(failed.iter().all(Result::is_err));
-    assert!(log.appender.breaker.is_open());
+    assert!(log.breaker.is_open());
     let begun = Instant::now();
     for _ in 0..100 {
         assert!(matches!(append().await, Err(Error::Unavailable(_))));
@@ -136,7 +136,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
         }
     }
     assert!(unknown > 0, "the outage was noticed");
-    assert!(!log.appender.breaker.is_open(), "row:F10: it closed");
+    assert!(!log.breaker.is_open(), "row:F10: it closed");
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = log.check().await {
         assert!(Instant::now() < deadline, "{error}");
