@@ -13,12 +13,9 @@ use super::{
     member::Member,
     reader::{Marks, Reader, check_position, delivered, kafka_number},
     thread::{Hurry, Lasting, Worker},
-    topics::Topics,
+    topics::{LOOK_OUT, Topics},
 };
 use crate::{Consumer, Delivered, Error, Partition, Poll, Tail, Topic};
-
-/// How long the thread of a tail waits before it looks whether it is still needed, and whether its client is still good.
-const TAIL_WAIT: Duration = Duration::from_millis(250);
 
 /// A member of a group.
 pub(super) struct KafkaConsumer {
@@ -179,7 +176,7 @@ impl Follower {
             };
             Some(delivered(&partition, message))
         };
-        Ok(self.reader.haul(max, Instant::now() + TAIL_WAIT, accept))
+        Ok(self.reader.haul(max, Instant::now() + LOOK_OUT, accept))
     }
 
     /// Whether every partition still has what comes next.

@@ -25,15 +25,12 @@ use super::{
     reader::{Marks, Reader, check_position, delivered, kafka_number},
     settings::ANSWER_TIMEOUT,
     thread::Hurry,
-    topics::Topics,
+    topics::{LOOK_OUT, Topics},
 };
 use crate::{Delivered, Error, Partition, Poll, StartAt, Subscription, metrics};
 
 /// How often the log is told where a group is that keeps its place elsewhere.
 const ADVICE: Duration = Duration::from_secs(1);
-
-/// How soon a member sees that its client has to begin anew.
-const ERA: Duration = Duration::from_millis(250);
 
 /// How soon it is asked again where a partition starts.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -91,7 +88,8 @@ impl Member {
         topics: Arc<Topics>,
     ) -> Result<Self, Error> {
         let era = topics.era();
-        let reader = Reader::new(&config, Some(&subscription.group), Hurry::default())?;
+        let group = Arc::clone(&subscription.group);
+        let reader = Reader::new(&config, Some(group), Hurry::default())?;
         reader.join(&subscription)?;
         Ok(Self {
             era,
@@ -141,7 +139,7 @@ impl Member {
                     Err(error) => return Err(error),
                 }
             }
-            let records = self.records(max, until.min(Instant::now() + ERA));
+            let records = self.records(max, until.min(Instant::now() + LOOK_OUT));
             let is_over = Instant::now() >= deadline || self.reader.hurry.is_on();
             if !records.is_empty() || is_over {
                 return Ok(Poll::Records(records));
@@ -200,7 +198,7 @@ impl Member {
         self.era = era;
         self.leave();
         // The old client ends here, so that the new one is the only one of its name.
-        let group = &self.subscription.group;
+        let group = Arc::clone(&self.subscription.group);
         self.reader = Reader::new(&self.config, Some(group), self.hurry())?;
         self.cursors.clear();
         self.kept.clear();

@@ -48,11 +48,11 @@ impl Reader {
     /// `hurry` counts those who wait for the thread that reads.
     pub(super) fn new(
         config: &ClientConfig,
-        group: Option<&Arc<str>>,
+        group: Option<Arc<str>>,
         hurry: Hurry,
     ) -> Result<Self, Error> {
         let consumer = config
-            .create_with_context(Context::new(group.cloned()))
+            .create_with_context(Context::new(group))
             .map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(Self {
             consumer,

@@ -27,8 +27,8 @@ use crate::{Error, Topic, TopicSpec};
 
 /// How often the topics in use are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// The same while no broker answers.
-const LOOK_OUT: Duration = Duration::from_millis(250);
+/// The same while no broker answers, and how soon readers see that an era has begun.
+pub(super) const LOOK_OUT: Duration = Duration::from_millis(250);
 /// Brokers that were silent for so long may have been started anew. A client of the library does not always find back to one:
 /// a lone broker that has just started names no brokers, which makes the client forget the only one that it knows.
 const OUTAGE: Duration = Duration::from_secs(2);
