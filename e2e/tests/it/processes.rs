@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use contracts::r#gen::messenger::auth::v1::{
     ValidateTokenRequest, auth_service_client::AuthServiceClient,
 };
-use e2e::{Cluster, Engine, Person, SECRET, World, eventually, key, message_of};
+use e2e::{Cluster, Engine, Line, Person, Proxy, SECRET, World, eventually, key, message_of};
 use serde_json::{Value, json};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{
@@ -275,5 +275,65 @@ async fn a_reply_on_its_way_dies_with_its_binding() {
     })
     .await;
     assert_eq!(bob.texts(&chat).await, ["hello?"]);
+    cluster.stop(cluster.all()).await;
+}
+
+/// row:F09: a service that cannot be reached for 300 ms is asked again until it can; nobody notices, and the tries are counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_for_a_moment_is_not_missed() {
+    let mut cluster = Cluster::prepare(Engine::Split, |_| {}).await;
+    let user = cluster.rpc_of(cluster.of("user")[0]).to_string();
+    let line = Proxy::start(user).await;
+    cluster.set("MESSENGER_SERVICES__USER__RPC", &line.address.to_string());
+    cluster.run(cluster.all(), None).await;
+    let (ann, bob) = tokio::join!(
+        Person::register_at(cluster.public(), "ann"),
+        Person::register_at(cluster.public(), "bob")
+    );
+    let to_user = r#"service="user""#;
+    let before = total(&cluster, "chat", "rpc_retries_total", to_user).await;
+    line.set(Line::Cut);
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        line.set(Line::Open);
+    };
+    let (chat, ()) = tokio::join!(ann.chat_with(&bob), outage);
+    let after = total(&cluster, "chat", "rpc_retries_total", to_user).await;
+    assert!(after > before, "{before} {after}");
+    ann.say(&chat, "nobody noticed").await;
+    cluster.stop(cluster.all()).await;
+}
+
+/// guarantee:G8: a worker that dies between its commit and the log leaves what is to be said in its outbox; whoever
+/// takes over says it, and those who stay connected hear it although nothing else happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_and_not_said_is_said_by_the_next_worker() {
+    let mut cluster = Cluster::start(Engine::Split, |_| {}).await;
+    let (ann, bob) = tokio::join!(
+        Person::register_at(cluster.public(), "ann"),
+        Person::register_at(cluster.public(), "bob")
+    );
+    let bob = Person {
+        server: cluster.doors()[0],
+        ..bob
+    };
+    let chat = ann.chat_with(&bob).await;
+    let mut socket = bob.connect().await;
+    socket.watch(&chat).await;
+    let workers = cluster.of("message");
+    cluster.kill(workers.clone()).await;
+    let dies = Some("message.publish.before:1");
+    cluster.run(workers.clone(), dies).await;
+    let send = json!({ "key": key(), "text": "with a last breath" });
+    let path = format!("/api/messages/{chat}");
+    let saying = ann.post(&path, send);
+    let dying = cluster.ended(&workers);
+    let (answer, dead) = tokio::join!(saying, dying);
+    let heard = tokio::time::timeout(Duration::from_secs(20), socket.message()).await;
+    let heard = message_of(&heard.expect("the other worker says it"));
+    assert_eq!(heard.text, "with a last breath");
+    assert!([201, 503].contains(&answer.status), "{}", answer.status);
+    assert_eq!(bob.texts(&chat).await, ["with a last breath"]);
+    cluster.run(vec![dead], None).await;
     cluster.stop(cluster.all()).await;
 }
