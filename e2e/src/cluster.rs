@@ -39,6 +39,7 @@ struct Part {
     name: String,
     public: SocketAddr,
     private: SocketAddr,
+    rpc: SocketAddr,
     process: Option<process::Child>,
 }
 
@@ -126,6 +127,16 @@ impl Cluster {
     /// Where the first of all processes has its metrics.
     pub fn private(&self) -> SocketAddr {
         self.private_of(0)
+    }
+
+    /// Where a process listens for everybody.
+    pub fn public_of(&self, at: At) -> SocketAddr {
+        self.parts[at].public
+    }
+
+    /// Where a process answers the other services.
+    pub fn rpc_of(&self, at: At) -> SocketAddr {
+        self.parts[at].rpc
     }
 
     /// Where a process has its metrics.
@@ -325,6 +336,7 @@ fn set_up(
             name,
             public: config.http.public,
             private: config.http.private,
+            rpc: config.rpc.listen,
             process: None,
         }
     });

@@ -4,19 +4,23 @@ use e2e::{Cluster, Person, Socket, World, eventually, key};
 use serde_json::{Value, json};
 
 scenarios! {
-    /// row:G11, row:G14: health is on the private listener and nowhere else.
+    /// row:G11, row:G14: every process has health and metrics on its private listener and nowhere else.
     async fn health_and_metrics_are_private(engine) {
-        let world = World::start(engine).await;
-        for (path, text) in [("/healthz", "ok"), ("/readyz", "process: ok"), ("/metrics", "http_requests_total")] {
-            let answer = reqwest::get(format!("http://{}{path}", world.private)).await.unwrap();
-            assert!(answer.status().is_success(), "{path}");
-            let body = answer.text().await.unwrap();
-            assert!(body.contains(text), "{path}: {body}");
+        let mut cluster = Cluster::start(engine, |_| {}).await;
+        for at in cluster.all() {
+            let at_once = reqwest::get(format!("http://{}/", cluster.public_of(at))).await.unwrap();
+            assert!(at_once.status().is_success(), "{}", cluster.name(at));
+            for (path, text) in [("/healthz", "ok"), ("/readyz", "process: ok"), ("/metrics", "http_requests_total")] {
+                let answer = reqwest::get(format!("http://{}{path}", cluster.private_of(at))).await.unwrap();
+                assert!(answer.status().is_success(), "{} {path}", cluster.name(at));
+                let body = answer.text().await.unwrap();
+                assert!(body.contains(text), "{} {path}: {body}", cluster.name(at));
+            }
+            let outside = reqwest::get(format!("http://{}/metrics", cluster.public_of(at))).await.unwrap();
+            let body = outside.text().await.unwrap();
+            assert!(!body.contains("http_requests_total"), "{}: {body}", cluster.name(at));
         }
-        let outside = reqwest::get(world.url("/metrics")).await.unwrap();
-        let body = outside.text().await.unwrap();
-        assert!(!body.contains("http_requests_total"), "{body}");
-        world.stop().await;
+        cluster.stop(cluster.all()).await;
     }
 
     /// row:F01, row:F02: every route is in a document, and the documents are shown with no network.

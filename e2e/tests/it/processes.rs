@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use contracts::r#gen::messenger::auth::v1::{
     ValidateTokenRequest, auth_service_client::AuthServiceClient,
 };
-use e2e::{Engine, Person, SECRET, World, eventually, key, message_of};
+use e2e::{Cluster, Engine, Line, Person, Proxy, SECRET, World, eventually, key, message_of};
 use serde_json::{Value, json};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{
@@ -225,4 +225,115 @@ async fn a_front_door_that_stops_lets_its_sockets_go() {
     ann.server = world.http("ws-gateway", 1);
     ann.connect().await;
     world.stop().await;
+}
+
+/// What all processes of a service have counted together.
+async fn total(cluster: &Cluster, service: &str, name: &str, labels: &str) -> f64 {
+    let mut total = 0.0;
+    for at in cluster.of(service) {
+        total += e2e::metric(cluster.private_of(at), name, labels).await;
+    }
+    total
+}
+
+/// row:E25: a reply that `ai` has let go finds its binding gone where messages are stored, and is not said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_on_its_way_dies_with_its_binding() {
+    let delay = Duration::from_millis(1500);
+    let mut cluster = Cluster::start(Engine::Split, |config| {
+        (config.ai.limits.delay_min, config.ai.limits.delay_max) = (delay, delay);
+    })
+    .await;
+    let (ann, bob) = tokio::join!(
+        Person::register_at(cluster.public(), "ann"),
+        Person::register_at(cluster.public(), "bob")
+    );
+    let chat = ann.chat_with(&bob).await;
+    ann.bind(&chat, "autoreply").await;
+    let settings = json!({ "release": "immediate", "advice_on_message": false });
+    let path = format!("/api/ai/settings/{chat}");
+    ann.put(&path, settings).await.ok();
+    bob.say(&chat, "hello?").await;
+    eventually("the delay", async || {
+        let runs = ann.get("/api/ai/runs?open=true").await.ok();
+        let mut runs = runs["runs"].as_array().unwrap().iter();
+        runs.any(|run| run["state"] == "sending")
+    })
+    .await;
+    cluster.kill(cluster.of("message")).await;
+    let replies = format!(r#"topic="{}""#, cluster.config.topics.ai_autoreply);
+    eventually("the reply is let go", async || {
+        total(&cluster, "ai", "eventlog_appended_records_total", &replies).await > 0.0
+    })
+    .await;
+    let removed = ann.delete(&format!("/api/chats/{chat}/binding")).await;
+    assert_eq!(removed.status, 503, "decided, and not yet in effect");
+    cluster.run(cluster.of("message"), None).await;
+    let refused = r#"code="binding_gone""#;
+    eventually("the reply is refused", async || {
+        total(&cluster, "message", "message_answered_total", refused).await > 0.0
+    })
+    .await;
+    assert_eq!(bob.texts(&chat).await, ["hello?"]);
+    cluster.stop(cluster.all()).await;
+}
+
+/// row:F09: a service that cannot be reached for 300 ms is asked again until it can; nobody notices, and the tries are counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_for_a_moment_is_not_missed() {
+    let mut cluster = Cluster::prepare(Engine::Split, |_| {}).await;
+    let user = cluster.rpc_of(cluster.of("user")[0]).to_string();
+    let line = Proxy::start(user).await;
+    cluster.set("MESSENGER_SERVICES__USER__RPC", &line.address.to_string());
+    cluster.run(cluster.all(), None).await;
+    let (ann, bob) = tokio::join!(
+        Person::register_at(cluster.public(), "ann"),
+        Person::register_at(cluster.public(), "bob")
+    );
+    let to_user = r#"service="user""#;
+    let before = total(&cluster, "chat", "rpc_retries_total", to_user).await;
+    line.set(Line::Cut);
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        line.set(Line::Open);
+    };
+    let (chat, ()) = tokio::join!(ann.chat_with(&bob), outage);
+    let after = total(&cluster, "chat", "rpc_retries_total", to_user).await;
+    assert!(after > before, "{before} {after}");
+    ann.say(&chat, "nobody noticed").await;
+    cluster.stop(cluster.all()).await;
+}
+
+/// guarantee:G8: a worker that dies between its commit and the log leaves what is to be said in its outbox; whoever
+/// takes over says it, and those who stay connected hear it although nothing else happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_and_not_said_is_said_by_the_next_worker() {
+    let mut cluster = Cluster::start(Engine::Split, |_| {}).await;
+    let (ann, bob) = tokio::join!(
+        Person::register_at(cluster.public(), "ann"),
+        Person::register_at(cluster.public(), "bob")
+    );
+    let bob = Person {
+        server: cluster.doors()[0],
+        ..bob
+    };
+    let chat = ann.chat_with(&bob).await;
+    let mut socket = bob.connect().await;
+    socket.watch(&chat).await;
+    let workers = cluster.of("message");
+    cluster.kill(workers.clone()).await;
+    let dies = Some("message.publish.before:1");
+    cluster.run(workers.clone(), dies).await;
+    let send = json!({ "key": key(), "text": "with a last breath" });
+    let path = format!("/api/messages/{chat}");
+    let saying = ann.post(&path, send);
+    let dying = cluster.ended(&workers);
+    let (answer, dead) = tokio::join!(saying, dying);
+    let heard = tokio::time::timeout(Duration::from_secs(20), socket.message()).await;
+    let heard = message_of(&heard.expect("the other worker says it"));
+    assert_eq!(heard.text, "with a last breath");
+    assert!([201, 503].contains(&answer.status), "{}", answer.status);
+    assert_eq!(bob.texts(&chat).await, ["with a last breath"]);
+    cluster.run(vec![dead], None).await;
+    cluster.stop(cluster.all()).await;
 }

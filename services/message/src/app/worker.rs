@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use contracts::message::Auto;
 use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscription};
 use kit::{Backoff, BoxError, CancellationToken, Clock, Ids};
 use tokio::time::Instant;
 
 use super::publish::{GROUP, Marks, Publisher, Publishing};
 use crate::{
-    domain::{self, Outgoing, Parsed, Target},
+    domain::{self, Fate, Outgoing, Parsed, Target},
     metrics as names,
     store::{Error, PartitionBatch, PartitionState, Store, positions},
 };
@@ -388,11 +389,19 @@ fn settle(
 
 fn count(outgoing: &[Outgoing]) {
     for out in outgoing {
-        match (out.target, out.o) {
-            (Target::Dead, _) => metrics::counter!(names::DEAD).increment(1),
-            (Target::Forward, Some(_)) => metrics::counter!(names::STORED).increment(1),
-            (Target::Forward, None) => metrics::counter!(names::ANSWERED).increment(1),
-            (Target::Feed, _) => {}
+        match &out.fate {
+            Some(Fate::Stored(auto)) => {
+                let auto = match auto {
+                    Auto::No => "no",
+                    Auto::Replied => "replied",
+                };
+                metrics::counter!(names::STORED, "auto" => auto).increment(1);
+            }
+            Some(Fate::Answered(code)) => {
+                metrics::counter!(names::ANSWERED, "code" => code.clone()).increment(1);
+            }
+            None if out.target == Target::Dead => metrics::counter!(names::DEAD).increment(1),
+            None => {}
         }
     }
 }

@@ -5,19 +5,21 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use bytes::Bytes;
 use contracts::{
     ChatId, MessageId, ThreadId, UserId,
     chat::{BindingMode, BindingState},
     events::{Change, ChangeKind, Feed, Send},
-    frames::{self, Answer, ChatRef, Outcome, Refusal},
+    frames::{self, ChatRef, Outcome},
     message::{Auto, Message, Via},
     pipeline,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::record::Parsed;
+use super::{
+    outgoing::{Fate, Outgoing, Target, answer, refusal},
+    record::Parsed,
+};
 
 /// The heads of one chat.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,25 +65,6 @@ pub(crate) struct Event {
     pub(crate) payload: String,
 }
 
-/// Where an outgoing record goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    Forward,
-    Feed,
-    Dead,
-}
-
-/// A record to publish after the commit.
-#[derive(Clone, Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) target: Target,
-    pub(crate) chat: ChatId,
-    /// The event whose frame this is; its row need not hold the bytes again.
-    pub(crate) o: Option<i64>,
-    pub(crate) key: Bytes,
-    pub(crate) value: Bytes,
-}
-
 /// The state of a batch: first what was loaded, in the end what is to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -123,6 +106,7 @@ impl Batch {
                     "key": String::from_utf8_lossy(key),
                     "value": String::from_utf8_lossy(value),
                 })),
+                fate: None,
             }),
         }
         applied
@@ -202,6 +186,11 @@ impl Batch {
             approved_by: Some(send.author),
             edited: None,
         };
+        let auto = if send.ai.is_some() {
+            Auto::Replied
+        } else {
+            Auto::No
+        };
         let message = Message {
             id,
             chat: send.chat,
@@ -212,11 +201,7 @@ impl Batch {
             ts: kit::rfc3339(now_ms),
             text: send.text.clone(),
             reply_to: send.reply_to,
-            auto: if send.ai.is_some() {
-                Auto::Replied
-            } else {
-                Auto::No
-            },
+            auto,
             via: send
                 .ai
                 .as_ref()
@@ -235,6 +220,7 @@ impl Batch {
                 kind: frames::MSG_NEW,
                 payload,
             },
+            Some(Fate::Stored(auto)),
             applied,
         );
         let mut ready: Vec<_> = self
@@ -261,6 +247,7 @@ impl Batch {
                 o: None,
                 key: feed.thread.to_string().into(),
                 value: pipeline::encode(&feed),
+                fate: None,
             }));
     }
 
@@ -284,6 +271,7 @@ impl Batch {
                         version: have,
                     },
                 ),
+                fate: None,
             });
             return;
         }
@@ -324,6 +312,7 @@ impl Batch {
                 kind,
                 payload: d.to_string(),
             },
+            None,
             applied,
         );
         let (t, people) = match &change.change {
@@ -346,6 +335,7 @@ impl Batch {
                         o,
                     },
                 ),
+                fate: None,
             }));
     }
 
@@ -449,7 +439,7 @@ impl Batch {
         self.touched_members.insert((chat, user));
     }
 
-    fn push(&mut self, event: Event, applied: &mut Applied) {
+    fn push(&mut self, event: Event, fate: Option<Fate>, applied: &mut Applied) {
         self.touched_streams.insert(event.chat);
         applied.durable.push(Outgoing {
             target: Target::Forward,
@@ -457,6 +447,7 @@ impl Batch {
             o: Some(event.o),
             key: frames::chat_key(event.chat),
             value: frames::event(event.kind, event.chat, event.o, &event.payload),
+            fate,
         });
         self.events.push(event);
     }
@@ -469,30 +460,4 @@ fn same_intent(known: &Message, send: &Send) -> bool {
         && known.chat == send.chat
         && known.text == send.text
         && known.reply_to == send.reply_to
-}
-
-/// The record that answers a send which makes no event.
-pub(crate) fn answer(send: &Send, outcome: Outcome) -> Outgoing {
-    let (author, key, intent) = pipeline::waiter(send);
-    let answer = Answer {
-        author,
-        key,
-        intent,
-        outcome,
-    };
-    Outgoing {
-        target: Target::Forward,
-        chat: send.chat,
-        o: None,
-        key: frames::chat_key(send.chat),
-        value: frames::ephemeral(frames::ANSWER, &answer),
-    }
-}
-
-/// Why nothing is stored.
-pub(crate) fn refusal(code: &str, msg: &str) -> Outcome {
-    Outcome::Err(Refusal {
-        code: code.to_owned(),
-        msg: msg.to_owned(),
-    })
 }

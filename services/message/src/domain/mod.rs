@@ -1,9 +1,11 @@
 //! The rules of a chat's stream, without any I/O.
 
 mod batch;
+mod outgoing;
 mod record;
 
-pub(crate) use batch::{Batch, Binding, Known, Member, Outgoing, Stream, Target, answer, refusal};
+pub(crate) use batch::{Batch, Binding, Known, Member, Stream};
+pub(crate) use outgoing::{Fate, Outgoing, Target, answer, refusal};
 pub(crate) use record::{Needs, Parsed, parse};
 
 /// An epoch, of an unused id: a position of another one means nothing.

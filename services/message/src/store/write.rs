@@ -411,6 +411,7 @@ fn unpublished(row: &Row) -> Result<Unpublished, Error> {
             o,
             key,
             value,
+            fate: None,
         },
     })
 }
