@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 use e2e::{Engine, Line, Person, Proxy, World, eventually, key};
 use serde_json::json;
 
-/// In one process, and in many.
-const ENGINES: [Engine; 2] = [Engine::Servers, Engine::Split];
-
 /// A world whose way to the database leads through a proxy.
 async fn world(engine: Engine) -> (World, Proxy) {
     #[expect(
@@ -41,7 +38,7 @@ async fn private(world: &World, path: &str) -> (u16, String) {
 /// and nothing is confirmed; the process lives and goes on by itself. The same key settles what was unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_told_and_comes_back() {
-    for engine in ENGINES {
+    for engine in [Engine::Servers, Engine::Split] {
         is_told_and_comes_back(engine).await;
     }
 }
@@ -107,13 +104,7 @@ async fn is_told_and_comes_back(engine: Engine) {
 /// row:F13: whoever asks while the database keeps silent is answered within the deadline; afterwards all is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_database_is_answered_for_within_the_deadline() {
-    for engine in ENGINES {
-        is_answered_for(engine).await;
-    }
-}
-
-async fn is_answered_for(engine: Engine) {
-    let (world, proxy) = world(engine).await;
+    let (world, proxy) = world(Engine::Servers).await;
     let (ann, bob) = tokio::join!(
         Person::register(&world, "ann"),
         Person::register(&world, "bob")

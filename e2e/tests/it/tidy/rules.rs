@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 5] = [
 const FORBIDDEN_BUT: [(&str, &str); 2] = [
     // A small disk has to be mounted first: scripts/small-disk does, and runs it. The ledger does not count it.
     ("e2e/tests/it/trouble.rs", FORBIDDEN[0]),
-    // Bad days take minutes and the machine for themselves, and claim no row.
+    // Bad days take minutes and the machine for themselves. The ledger does not count them.
     ("e2e/tests/it/bad_days.rs", FORBIDDEN[0]),
 ];
 /// A test of a service may stand on the real thing instead of a mock.

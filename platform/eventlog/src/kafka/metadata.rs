@@ -35,6 +35,8 @@ pub(super) enum Standing {
         id: Uuid,
         /// Number of partitions.
         partitions: u32,
+        /// How often their leaders took office, all together.
+        terms: i64,
     },
     /// It is not there.
     Missing,
@@ -64,8 +66,8 @@ impl Asker {
         }
     }
 
-    /// The standing of each topic, in the order of `names`.
-    pub(super) async fn ask(&self, names: &[Arc<str>]) -> Result<Vec<Standing>, Error> {
+    /// What they tell of these topics.
+    pub(super) async fn ask(&self, names: &[Arc<str>]) -> Result<Answer, Error> {
         let mut open = self.open.lock().await;
         let mut trouble = None;
         // A connection that was idle may be dead: the broker behind it is tried once more.
@@ -73,7 +75,7 @@ impl Asker {
             let broker = &self.brokers[open.turn % self.brokers.len()];
             let was_open = open.stream.is_some();
             match timeout(PATIENCE, open.exchange(broker, names)).await {
-                Ok(Ok(standings)) => return Ok(standings),
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => trouble = Some(format!("{broker}: {error}")),
                 Err(_) => trouble = Some(format!("{broker} does not answer")),
             }
@@ -86,7 +88,7 @@ impl Asker {
 }
 
 impl Open {
-    async fn exchange(&mut self, broker: &Broker, names: &[Arc<str>]) -> io::Result<Vec<Standing>> {
+    async fn exchange(&mut self, broker: &Broker, names: &[Arc<str>]) -> io::Result<Answer> {
         self.questions = self.questions.wrapping_add(1);
         let question = question(self.questions, names);
         // Absent while a question is open: an exchange that was given up must not be gone on with.
@@ -107,7 +109,7 @@ impl Open {
         if answer.brokers == 0 {
             return Err(io::Error::other("it has not joined its cluster yet"));
         }
-        Ok(answer.standings)
+        Ok(answer)
     }
 }
 
@@ -154,10 +156,11 @@ fn put_count(out: &mut BytesMut, count: usize) {
 }
 
 /// What a broker tells.
-struct Answer {
-    /// How many brokers it knows; none while it starts.
-    brokers: usize,
-    standings: Vec<Standing>,
+pub(super) struct Answer {
+    /// How many brokers there are; none while a lone one starts, or is not heard of by its cluster.
+    pub(super) brokers: usize,
+    /// The standing of each topic, in the order of the question.
+    pub(super) standings: Vec<Standing>,
 }
 
 /// Reads the answer; `None` when it is not one.
@@ -184,8 +187,10 @@ fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Answer> {
         let id = Uuid::from_u128(answer.try_get_u128().ok()?);
         skip(answer, 1)?;
         let partitions = count(answer)?;
+        let mut terms = 0;
         for _ in 0..partitions {
-            skip(answer, 2 + 4 + 4 + 4)?;
+            skip(answer, 2 + 4 + 4)?;
+            terms += i64::from(answer.try_get_i32().ok()?);
             for _ in 0..3 {
                 let copies = count(answer)?;
                 skip(answer, copies.checked_mul(4)?)?;
@@ -199,6 +204,7 @@ fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Answer> {
             0 => Standing::Known {
                 id,
                 partitions: u32::try_from(partitions).ok()?,
+                terms,
             },
             UNKNOWN_TOPIC => Standing::Missing,
             other => Standing::Unsettled(other),
@@ -272,7 +278,8 @@ mod tests {
             out.put_u8(0);
             put_count(&mut out, partitions);
             for _ in 0..partitions {
-                out.put_slice(&[0; 14]);
+                out.put_slice(&[0; 10]);
+                out.put_i32(2);
                 for _ in 0..3 {
                     put_count(&mut out, 1);
                     out.put_i32(1);
@@ -296,6 +303,7 @@ mod tests {
         let known = Standing::Known {
             id: Uuid::from_u128(5),
             partitions: 200,
+            terms: 400,
         };
         assert_eq!(standings, [Standing::Missing, known, Standing::Missing]);
         assert_eq!(brokers, 1);

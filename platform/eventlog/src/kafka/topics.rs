@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     away,
     context::Quiet,
-    metadata::{Asker, Standing},
+    metadata::{Answer, Asker, Standing},
     settings::{ANSWER_TIMEOUT, MAX_MESSAGE, Settings},
 };
 use crate::{Error, Topic, TopicSpec};
@@ -29,8 +29,7 @@ use crate::{Error, Topic, TopicSpec};
 const LOOK: Duration = Duration::from_secs(1);
 /// The same while no broker answers, and how soon readers see that an era has begun.
 pub(super) const LOOK_OUT: Duration = Duration::from_millis(250);
-/// Brokers that were silent for so long may have been started anew. A client of the library does not always find back to one:
-/// a lone broker that has just started names no brokers, which makes the client forget the only one that it knows.
+/// Brokers that were silent for so long may have been started anew.
 const OUTAGE: Duration = Duration::from_secs(2);
 /// An answer that is older says nothing about now.
 const FRESH: Duration = Duration::from_secs(4);
@@ -42,6 +41,8 @@ pub(super) struct Topics {
     settings: Settings,
     asker: Asker,
     known: RwLock<HashMap<Arc<str>, Topic>>,
+    /// How often the leaders of each had taken office.
+    terms: Mutex<HashMap<Arc<str>, i64>>,
     /// Counts how often the clients had to begin anew.
     eras: watch::Sender<u64>,
     look: Mutex<Look>,
@@ -60,6 +61,7 @@ impl Topics {
             asker: Asker::new(settings.brokers.clone()),
             settings,
             known: RwLock::default(),
+            terms: Mutex::default(),
             eras: watch::Sender::new(0),
             look: Mutex::default(),
         })
@@ -87,58 +89,76 @@ impl Topics {
 
     /// Asks for topics; `None` for one that is not there.
     pub(super) async fn find(&self, names: &[Arc<str>]) -> Result<Vec<Option<Topic>>, Error> {
-        let standings = match self.asker.ask(names).await {
-            Ok(standings) => standings,
+        let Answer { brokers, standings } = match self.asker.ask(names).await {
+            Ok(answer) => answer,
             Err(error) => {
                 self.note_silence(&error);
                 return Err(error);
             }
         };
-        self.note_answer();
+        let mut is_new_era = self.note_answer();
         let found = names.iter().zip(standings);
         let found = found.map(|(name, standing)| match standing {
-            Standing::Known { id, partitions } => Ok(Some(self.note(name, id, partitions))),
+            Standing::Known {
+                id,
+                partitions,
+                terms,
+            } => {
+                let (topic, is_another) = self.note(name, id, partitions);
+                is_new_era |= self.has_elected(name, terms) && brokers == 1 || is_another;
+                Ok(Some(topic))
+            }
             Standing::Missing => Ok(None),
             Standing::Unsettled(code) => Err(away(format!(
                 "topic {name} is in trouble: Kafka's error {code}"
             ))),
         });
         // All are noted, whatever one of them has.
-        found.collect::<Vec<_>>().into_iter().collect()
+        let found: Vec<_> = found.collect();
+        if is_new_era {
+            // What the others have to tell of it is no news.
+            self.terms.lock().retain(|name, _| names.contains(name));
+            self.eras.send_modify(|era| *era += 1);
+        }
+        found.into_iter().collect()
     }
 
-    fn note(&self, name: &Arc<str>, id: Uuid, partitions: u32) -> Topic {
+    /// Notes a topic; `true` when it was made again.
+    fn note(&self, name: &Arc<str>, id: Uuid, partitions: u32) -> (Topic, bool) {
         let topic = Topic {
             name: Arc::clone(name),
             id,
             partitions,
         };
         let before = self.known.write().insert(Arc::clone(name), topic.clone());
-        if let Some(before) = before.filter(|before| before.id != id) {
+        let before = before.filter(|before| before.id != id);
+        if let Some(before) = &before {
             tracing::error!(
                 topic = &**name,
                 before = %before.id,
                 now = %id,
                 "a topic was deleted and made again; its readers begin anew"
             );
-            self.begin_anew();
         }
-        topic
+        (topic, before.is_some())
     }
 
-    fn note_answer(&self) {
+    /// Whether a topic has other leaders than before. A lone broker that elects itself was away, or not heard of by its cluster:
+    /// then it has named no brokers, and a client of the library that has asked it meanwhile has forgotten the only one that
+    /// it knew, for good.
+    fn has_elected(&self, name: &Arc<str>, terms: i64) -> bool {
+        let before = self.terms.lock().insert(Arc::clone(name), terms);
+        before.is_some_and(|before| before != terms)
+    }
+
+    /// Notes an answer; `true` when it ends an outage.
+    fn note_answer(&self) -> bool {
         let mut look = self.look.lock();
         look.answered = Some(Instant::now());
-        if let Some((since, _)) = look.trouble.take() {
+        look.trouble.take().is_some_and(|(since, _)| {
             tracing::info!("the event log answers again");
-            if since.elapsed() >= OUTAGE {
-                self.begin_anew();
-            }
-        }
-    }
-
-    fn begin_anew(&self) {
-        self.eras.send_modify(|era| *era += 1);
+            since.elapsed() >= OUTAGE
+        })
     }
 
     fn note_silence(&self, error: &Error) {

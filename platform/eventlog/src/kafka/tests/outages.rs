@@ -95,7 +95,7 @@ async fn appends_fail_at_once_when_the_brokers_are_known_to_be_away() {
     assert!(begun.elapsed() < Duration::from_millis(200));
 }
 
-/// fault:F5, fault:F6: a broker is killed under load and comes back. What was confirmed is read once and in order by
+/// row:C18, fault:F5, fault:F6: a broker is killed under load and comes back. What was confirmed is read once and in order by
 /// those who were there before; what failed meanwhile was told to be unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_costs_nothing_that_was_confirmed() {
