@@ -364,8 +364,8 @@ async fn nobody_is_lied_to_on_a_bad_day() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// row:G07, row:D08, fault:P2, fault:P4: every service has two processes; one of each dies and is not replaced, and people and
-/// the AI go on with the others.
+/// row:G07, row:D08: every service has two processes; one of each dies and is not replaced, and people and the AI go on with the
+/// others.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_each_may_die() {
     let mut cluster = Cluster::start(Engine::Doubled, busy).await;

@@ -186,7 +186,7 @@ impl Gate {
     }
 }
 
-/// fault:K2, fault:F5: after an outage every client begins anew, where it was.
+/// fault:F5: after an outage every client begins anew, where it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_outage_every_client_goes_on_where_it_was() {
     let mut gate = Gate::open(0).await;
