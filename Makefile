@@ -1,6 +1,6 @@
 # The front door. Each target works on a machine with only the language toolchains.
 
-.PHONY: help run up down logs test lint fmt web browser bench openapi proto migrate ci servers-down
+.PHONY: help run up down logs test lint fmt web browser bench bench-servers openapi proto migrate ci servers-down
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,11 @@ bench: web/dist/index.html ## the figures of docs/performance.md
 	cargo build --locked --profile quick -p messenger
 	cargo run --release --manifest-path tools/bench/Cargo.toml --target-dir target/bench -- \
 	  run --messenger target/quick/messenger --out docs/bench.md
+
+bench-servers: web/dist/index.html ## its figures on PostgreSQL, Kafka and Redis, which it starts
+	cargo build --locked --profile quick -p messenger
+	cargo run --release --manifest-path tools/bench/Cargo.toml --target-dir target/bench -- \
+	  run --messenger target/quick/messenger --engine servers --out docs/bench-servers.md
 
 openapi: ## write docs/api from the handlers
 	cargo run --locked -p messenger -- openapi docs/api

@@ -2,6 +2,7 @@
 
 mod db;
 mod error;
+mod insert;
 mod mark;
 mod metrics;
 mod migrate;
@@ -19,6 +20,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 pub use db::Db;
 pub use error::Error;
+pub use insert::Insert;
 pub use mark::Mark;
 pub use migrate::{
     Migration, Migrations, migrate_down, migrate_up, schema_version, version_of, wait_for,

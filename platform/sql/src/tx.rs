@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sqlx::{Postgres, SqlSafeStr, SqlStr, Sqlite};
 
 use crate::{
-    Args, Engine, Error, Row,
+    Args, Engine, Error, Insert, Row,
     db::Store,
+    insert,
     metrics::{InUse, Kind},
     statement::{self, Connection, Running},
 };
@@ -86,7 +87,19 @@ impl Tx {
         tail: &'static str,
         rows: Vec<Args>,
     ) -> Result<u64, Error> {
-        let statements = statement::inserts(self.engine(), head, columns, tail, rows);
+        let rows = vec![Insert::new(head, columns, tail, rows)];
+        self.insert(rows).await
+    }
+
+    /// The same into several tables, in one round trip to PostgreSQL: none of the inserts sees what another one does, and no order
+    /// holds among them.
+    pub async fn insert_together(&mut self, inserts: Vec<Insert>) -> Result<(), Error> {
+        self.insert(inserts).await.map(drop)
+    }
+
+    /// The number is that of the rows of the last table of each statement.
+    async fn insert(&mut self, inserts: Vec<Insert>) -> Result<u64, Error> {
+        let statements = insert::statements(self.engine(), inserts);
         let statements = statements.inspect_err(|_| self.failed = true)?;
         let mut inserted = 0;
         for (sql, rows) in statements {

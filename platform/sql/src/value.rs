@@ -160,18 +160,20 @@ impl Args {
     }
 }
 
-/// The columns of `rows`, which are equally long, as arrays of PostgreSQL.
-pub(crate) fn columns(rows: Vec<Args>) -> Result<PgArguments, sqlx::Error> {
-    let mut columns: Vec<Vec<Value>> = Vec::new();
-    for row in rows {
-        columns.resize_with(row.len(), Vec::new);
-        for (column, value) in columns.iter_mut().zip(row.0) {
-            column.push(value);
-        }
-    }
+/// The columns of the rows of each table, which are equally long, as arrays of PostgreSQL.
+pub(crate) fn columns(tables: Vec<Vec<Args>>) -> Result<PgArguments, sqlx::Error> {
     let mut arguments = PgArguments::default();
-    for column in columns {
-        push_column(&mut arguments, column)?;
+    for rows in tables {
+        let mut columns: Vec<Vec<Value>> = Vec::new();
+        for row in rows {
+            columns.resize_with(row.len(), Vec::new);
+            for (column, value) in columns.iter_mut().zip(row.0) {
+                column.push(value);
+            }
+        }
+        for column in columns {
+            push_column(&mut arguments, column)?;
+        }
     }
     Ok(arguments)
 }

@@ -2,18 +2,25 @@
 
 use sql::Engine;
 
-/// Locks the streams that a batch appends to, in one order everywhere, so that batches never deadlock.
+macro_rules! streams {
+    ($end:literal) => {
+        concat!(
+            "SELECT s.chat_id, s.kind, s.epoch, s.last_o, s.last_seq, s.msg_o, s.human_o, s.version, s.active_ms,
+                    b.thread_id, b.owner, b.mode, b.state
+             FROM stream s LEFT JOIN binding b ON b.chat_id = s.chat_id
+             WHERE s.chat_id IN ({list})",
+            $end
+        )
+    };
+}
+
+/// Locks the streams that a batch appends to, in one order everywhere, so that batches never deadlock; gives a row for each of
+/// their bindings, or one. These change with the position of the same partition only, which is locked before.
 /// On SQLite the write transaction has the whole file already.
 pub(crate) fn lock_streams(engine: Engine) -> &'static str {
     match engine {
-        Engine::Postgres => {
-            "SELECT chat_id, kind, epoch, last_o, last_seq, msg_o, human_o, version, active_ms FROM stream
-             WHERE chat_id IN ({list}) ORDER BY chat_id FOR UPDATE"
-        }
-        Engine::Sqlite => {
-            "SELECT chat_id, kind, epoch, last_o, last_seq, msg_o, human_o, version, active_ms FROM stream
-             WHERE chat_id IN ({list})"
-        }
+        Engine::Postgres => streams!(" ORDER BY s.chat_id FOR UPDATE OF s"),
+        Engine::Sqlite => streams!(""),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The people and chats of a scenario, made over the public HTTP interface like everybody else's.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::http;
@@ -25,6 +28,9 @@ pub struct Pair {
     pub members: [Person; 2],
 }
 
+/// How long a chat may be on its way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Registers `count` pairs of people and opens a private chat for each.
 ///
 /// # Errors
@@ -39,7 +45,22 @@ fn pair(address: SocketAddr, number: usize) -> Result<Pair> {
         register(address, &format!("bench{number}b"))?,
     ];
     let body = json!({"kind": "private", "user": members[1].id});
-    let view = http::must(address, "/api/chats", Some(&members[0].token), &body)?;
+    let asked = Instant::now();
+    let view = loop {
+        let (status, view) = http::call(
+            address,
+            "POST",
+            "/api/chats",
+            Some(&members[0].token),
+            &body,
+        )?;
+        match status {
+            200..300 => break view,
+            // Servers that have just started may not know all of each other yet; the answer says to ask again.
+            503 if asked.elapsed() < PATIENCE => {}
+            _ => bail!("POST /api/chats was refused\n  sent: {body}\n  received: {status} {view}"),
+        }
+    };
     Ok(Pair {
         chat: text(&view, "/id")?,
         members,

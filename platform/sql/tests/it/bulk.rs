@@ -1,4 +1,4 @@
-use sql::{Args, Error, args};
+use sql::{Args, Error, Insert, args};
 
 use crate::{both, count};
 
@@ -37,6 +37,40 @@ async fn any_number_of_rows_goes_in_with_one_call() {
                 (id % 3 != 0).then(|| format!("name {id}"))
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn rows_of_several_tables_go_in_together_or_not_at_all() {
+    let other = |rows: Vec<Args>| Insert::new("INSERT INTO other (id, word)", 2, "", rows);
+    for db in both().await {
+        let mut tx = db.write_tx().await.unwrap();
+        tx.execute(
+            "CREATE TABLE other (id BIGINT PRIMARY KEY, word TEXT)",
+            args![],
+        )
+        .await
+        .unwrap();
+        let words = (0..1500_i64).map(|n| args![n, "w"]).collect();
+        let inserts = vec![
+            Insert::new(HEAD, 3, "", rows(0, 3)),
+            Insert::new(HEAD, 3, "", Vec::new()),
+            other(words),
+        ];
+        tx.insert_together(inserts).await.unwrap();
+        tx.commit().await.unwrap();
+        let counted = "SELECT COUNT(*) AS words FROM other";
+        let row = db.fetch_optional(counted, args![]).await.unwrap().unwrap();
+        assert_eq!((count(&db).await, row.get("words").unwrap()), (3, 1500_i64));
+
+        let mut tx = db.write_tx().await.unwrap();
+        let twice = vec![
+            Insert::new(HEAD, 3, "", rows(10, 3)),
+            other(vec![args![7_i64, "again"]]),
+        ];
+        assert!(tx.insert_together(twice).await.is_err());
+        assert!(tx.commit().await.is_err());
+        assert_eq!(count(&db).await, 3);
     }
 }
 

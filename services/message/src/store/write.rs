@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use contracts::{ChatId, MessageId, ThreadId, UserId, frames};
 use eventlog::Partition;
-use sql::{Args, Row, Tx, args};
+use sql::{Args, Insert, Row, Tx, args};
 use uuid::Uuid;
 
 use super::{Error, Store, kind, mode, state, word};
@@ -87,22 +87,26 @@ impl Store {
             ]);
             results.push((after, published));
         }
-        save(&mut tx, batch).await?;
-        tx.insert_many(
+        let removed = std::mem::take(&mut batch.removed_bindings);
+        let mut inserts = inserts(batch);
+        inserts.push(Insert::new(
             "INSERT INTO outbox (topic_id, part, n, topic, chat_id, o, key, payload)",
             8,
             "",
             outbox,
-        )
-        .await?;
-        tx.insert_many(
+        ));
+        inserts.push(Insert::new(
             "INSERT INTO position (topic_id, part, next_offset, outbox_n, published_n)",
             5,
             " ON CONFLICT (topic_id, part) DO UPDATE SET next_offset = excluded.next_offset,
               outbox_n = excluded.outbox_n, published_n = excluded.published_n",
             positions,
-        )
-        .await?;
+        ));
+        tx.insert_together(inserts).await?;
+        for thread in removed {
+            tx.execute("DELETE FROM binding WHERE thread_id = $1", args![thread.0])
+                .await?;
+        }
         for part in parts {
             if part.published_n > part.before.published_n {
                 remove_published(&mut tx, &part.partition, part.published_n).await?;
@@ -206,17 +210,12 @@ async fn load(tx: &mut Tx, needs: &Needs) -> Result<Batch, Error> {
     if needs.chats.is_empty() {
         return Ok(batch);
     }
-    let chats = || {
-        needs
-            .chats
-            .iter()
-            .map(|chat| args![chat.0])
-            .collect::<Vec<Args>>()
-    };
+    let chats = needs.chats.iter().map(|chat| args![chat.0]).collect();
     for row in tx
-        .fetch_list(dialect::lock_streams(tx.engine()), args![], 1, chats())
+        .fetch_list(dialect::lock_streams(tx.engine()), args![], 1, chats)
         .await?
     {
+        let chat = ChatId(row.get("chat_id")?);
         let stream = Stream {
             kind: kind(row.get("kind")?)?,
             epoch: row.get("epoch")?,
@@ -227,7 +226,16 @@ async fn load(tx: &mut Tx, needs: &Needs) -> Result<Batch, Error> {
             version: row.get("version")?,
             active_ms: row.get("active_ms")?,
         };
-        batch.streams.insert(ChatId(row.get("chat_id")?), stream);
+        batch.streams.insert(chat, stream);
+        if let Some(thread) = row.get("thread_id")? {
+            let binding = Binding {
+                chat,
+                owner: UserId(row.get("owner")?),
+                mode: mode(row.get("mode")?)?,
+                state: state(row.get("state")?)?,
+            };
+            batch.bindings.insert(ThreadId(thread), binding);
+        }
     }
     let ids = needs.messages.iter().map(|id| args![id.0]).collect();
     for row in tx
@@ -266,29 +274,11 @@ async fn load(tx: &mut Tx, needs: &Needs) -> Result<Batch, Error> {
             },
         );
     }
-    let rows = tx
-        .fetch_list(
-            "SELECT thread_id, chat_id, owner, mode, state FROM binding WHERE chat_id IN ({list})",
-            args![],
-            1,
-            chats(),
-        )
-        .await?;
-    for row in rows {
-        let binding = Binding {
-            chat: ChatId(row.get("chat_id")?),
-            owner: UserId(row.get("owner")?),
-            mode: mode(row.get("mode")?)?,
-            state: state(row.get("state")?)?,
-        };
-        batch
-            .bindings
-            .insert(ThreadId(row.get("thread_id")?), binding);
-    }
     Ok(batch)
 }
 
-async fn save(tx: &mut Tx, batch: Batch) -> Result<(), Error> {
+/// The rows of everything that a batch has changed, but for its outbox and positions.
+fn inserts(batch: Batch) -> Vec<Insert> {
     let events = batch.events.into_iter().map(|event| {
         args![
             event.chat.0,
@@ -300,13 +290,12 @@ async fn save(tx: &mut Tx, batch: Batch) -> Result<(), Error> {
             event.payload
         ]
     });
-    tx.insert_many(
+    let events = Insert::new(
         "INSERT INTO event (chat_id, o, seq, id, author, kind, payload)",
         7,
         "",
-        events.collect(),
-    )
-    .await?;
+        events,
+    );
     let streams = batch
         .touched_streams
         .iter()
@@ -325,15 +314,14 @@ async fn save(tx: &mut Tx, batch: Batch) -> Result<(), Error> {
             s.active_ms
         ]
     });
-    tx.insert_many(
+    let streams = Insert::new(
         "INSERT INTO stream (chat_id, kind, epoch, last_o, last_seq, msg_o, human_o, version, active_ms)",
         9,
         " ON CONFLICT (chat_id) DO UPDATE SET last_o = excluded.last_o, last_seq = excluded.last_seq,
           msg_o = excluded.msg_o, human_o = excluded.human_o, version = excluded.version,
           active_ms = excluded.active_ms",
-        streams.collect(),
-    )
-    .await?;
+        streams,
+    );
     let members = batch
         .touched_members
         .iter()
@@ -341,31 +329,25 @@ async fn save(tx: &mut Tx, batch: Batch) -> Result<(), Error> {
     let members = members.map(|((chat, user), member)| {
         args![chat.0, user.0, member.from_o, member.until_o, 0_i64, 0_i64]
     });
-    tx.insert_many(
+    let members = Insert::new(
         "INSERT INTO member (chat_id, user_id, from_o, until_o, delivered, read_seq)",
         6,
         " ON CONFLICT (chat_id, user_id, from_o) DO UPDATE SET until_o = excluded.until_o",
-        members.collect(),
-    )
-    .await?;
+        members,
+    );
     let bindings = batch
         .touched_bindings
         .iter()
         .filter_map(|id| batch.bindings.get(id).map(|binding| (id, binding)));
     let bindings =
         bindings.map(|(id, b)| args![id.0, b.chat.0, b.owner.0, word(&b.mode), word(&b.state)]);
-    tx.insert_many(
+    let bindings = Insert::new(
         "INSERT INTO binding (thread_id, chat_id, owner, mode, state)",
         5,
         " ON CONFLICT (thread_id) DO UPDATE SET mode = excluded.mode, state = excluded.state",
-        bindings.collect(),
-    )
-    .await?;
-    for thread in batch.removed_bindings {
-        tx.execute("DELETE FROM binding WHERE thread_id = $1", args![thread.0])
-            .await?;
-    }
-    Ok(())
+        bindings,
+    );
+    vec![events, streams, members, bindings]
 }
 
 fn outbox_row(partition: &Partition, n: i64, outgoing: &Outgoing) -> Args {
