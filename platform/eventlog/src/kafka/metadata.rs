@@ -35,8 +35,8 @@ pub(super) enum Standing {
         id: Uuid,
         /// Number of partitions.
         partitions: u32,
-        /// How often their leaders took office, all together.
-        terms: i64,
+        /// How often their leaders took office, all together; absent while one has no leader.
+        terms: Option<i64>,
     },
     /// It is not there.
     Missing,
@@ -187,10 +187,12 @@ fn read(answer: &mut Bytes, number: i32, names: &[Arc<str>]) -> Option<Answer> {
         let id = Uuid::from_u128(answer.try_get_u128().ok()?);
         skip(answer, 1)?;
         let partitions = count(answer)?;
-        let mut terms = 0;
+        let mut terms = Some(0);
         for _ in 0..partitions {
-            skip(answer, 2 + 4 + 4)?;
-            terms += i64::from(answer.try_get_i32().ok()?);
+            skip(answer, 2 + 4)?;
+            let leader = answer.try_get_i32().ok()?;
+            let term = i64::from(answer.try_get_i32().ok()?);
+            terms = terms.filter(|_| leader >= 0).map(|terms| terms + term);
             for _ in 0..3 {
                 let copies = count(answer)?;
                 skip(answer, copies.checked_mul(4)?)?;
@@ -303,7 +305,7 @@ mod tests {
         let known = Standing::Known {
             id: Uuid::from_u128(5),
             partitions: 200,
-            terms: 400,
+            terms: Some(400),
         };
         assert_eq!(standings, [Standing::Missing, known, Standing::Missing]);
         assert_eq!(brokers, 1);

@@ -146,7 +146,8 @@ impl Topics {
     /// Whether a topic has other leaders than before. A lone broker that elects itself was away, or not heard of by its cluster:
     /// then it has named no brokers, and a client of the library that has asked it meanwhile has forgotten the only one that
     /// it knew, for good.
-    fn has_elected(&self, name: &Arc<str>, terms: i64) -> bool {
+    fn has_elected(&self, name: &Arc<str>, terms: Option<i64>) -> bool {
+        let Some(terms) = terms else { return false };
         let before = self.terms.lock().insert(Arc::clone(name), terms);
         before.is_some_and(|before| before != terms)
     }
