@@ -35,9 +35,9 @@ pub const SETTINGS: &[(&str, &str)] = &[
         "{ per = \"1m\", count = 1000000, burst = 1000000 }",
     ),
     ("auth.access_ttl", "\"2h\""),
-    ("ws-gateway.connections_per_person", "1000"),
-    ("ws-gateway.commands_per_10s", "1000000"),
-    ("ws-gateway.command_burst", "1000000"),
+    ("ws-gateway.sockets.connections_per_person", "1000"),
+    ("ws-gateway.sockets.commands_per_10s", "1000000"),
+    ("ws-gateway.sockets.command_burst", "1000000"),
 ];
 
 /// Every service, in the order in which they are started; people come in by the first.
