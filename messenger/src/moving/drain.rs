@@ -7,7 +7,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
-use eventlog::{EventLog, Poll, StartAt, Subscription, TopicSpec};
+use eventlog::{EventLog, Pace, Poll, StartAt, Subscription, TopicSpec};
 use kit::{Node, health::Health};
 use sql::transfer;
 use tokio::time::Instant;
@@ -91,6 +91,7 @@ async fn has_unread(log: &dyn EventLog, group: &str, topic: &str) -> anyhow::Res
             topics: vec![topic.into()],
             start: StartAt::Group,
             session_timeout: Duration::from_secs(6),
+            pace: Pace::Prompt,
         })
         .await?;
     loop {

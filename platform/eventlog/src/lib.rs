@@ -165,6 +165,17 @@ pub struct Subscription {
     pub start: StartAt,
     /// A member that does not poll for so long loses its partitions.
     pub session_timeout: Duration,
+    /// How soon it wants what is appended.
+    pub pace: Pace,
+}
+
+/// How soon a reader wants what is appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At once: somebody waits for it.
+    Prompt,
+    /// Up to 100 ms later, so that many records come together and cost the brokers and the reader less.
+    Relaxed,
 }
 
 /// What one poll brings.
@@ -223,7 +234,7 @@ pub trait EventLog: Send + Sync + 'static {
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Consumer>, Error>;
 
     /// Reads all partitions of `topic` from their present end; the start is fixed when this returns.
-    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error>;
+    async fn tail(&self, topic: &str, pace: Pace) -> Result<Box<dyn Tail>, Error>;
 
     /// The oldest offset held and the next to be given, for each partition of `topic`.
     async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>, Error>;

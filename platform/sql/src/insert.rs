@@ -73,11 +73,14 @@ impl Insert {
     }
 }
 
+/// A statement, and the rows for each of its tables.
+type Statement = (SqlStr, Vec<Vec<Args>>);
+
 /// Cuts inserts into statements, each with the rows of its tables: PostgreSQL is given those of different tables together.
 pub(crate) fn statements(
     engine: Engine,
     mut inserts: Vec<Insert>,
-) -> Result<Vec<(SqlStr, Vec<Vec<Args>>)>, Error> {
+) -> Result<Vec<Statement>, Error> {
     if !inserts.iter().all(Insert::is_well_formed) {
         return Err(Error::misuse(
             "every row of an insert needs exactly the stated columns",

@@ -9,7 +9,7 @@ use contracts::{
     frames::{self, Head, Lane},
     message::{Message, MessageClient, Readers},
 };
-use eventlog::{Delivered, EventLog, StartAt, Subscription};
+use eventlog::{Delivered, EventLog, Pace, StartAt, Subscription};
 use kit::{BoxError, Call, CancellationToken, Clock, Code, Fault};
 use tokio::sync::Mutex;
 
@@ -46,6 +46,7 @@ impl Notices {
             topics: vec![self.topics.forward_message.as_str().into()],
             start: StartAt::Group,
             session_timeout: self.session_timeout,
+            pace: Pace::Relaxed,
         };
         let take = |records| self.take(records);
         eventlog::consume(self.log.as_ref(), subscription, BATCH, &self.stop, take).await

@@ -9,7 +9,7 @@ use contracts::{
     frames::{self, Head, Lane},
     message::Message,
 };
-use eventlog::{Delivered, EventLog, Record, StartAt, Subscription};
+use eventlog::{Delivered, EventLog, Pace, Record, StartAt, Subscription};
 use kit::{BoxError, CancellationToken};
 use realtime::Listeners;
 
@@ -41,6 +41,7 @@ impl Replies {
             topics: vec![self.topics.forward_message.as_str().into()],
             start: StartAt::Group,
             session_timeout: self.session_timeout,
+            pace: Pace::Relaxed,
         };
         let take = |records| self.hand_over(records);
         eventlog::consume(self.log.as_ref(), subscription, 500, &self.stop, take).await
@@ -61,7 +62,10 @@ impl Replies {
 
     /// Tells those who are here what comes along their lanes.
     pub(crate) async fn follow_lanes(self: Arc<Self>) -> Result<(), BoxError> {
-        let lanes = self.log.tail(&self.topics.forward_message).await?;
+        let lanes = self
+            .log
+            .tail(&self.topics.forward_message, Pace::Relaxed)
+            .await?;
         let tell = |records: Vec<Delivered>| {
             for record in &records {
                 if let Some(Lane::User(user)) = Lane::parse(&record.key) {

@@ -92,6 +92,7 @@ impl EmbeddedConsumer {
             topics,
             start,
             session_timeout,
+            pace: _,
         } = subscription;
         let topics = topics
             .iter()

@@ -35,8 +35,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Config, Consumer, Delivered, Error, EventLog, OpenError, Partition, Record, Subscription, Tail,
-    Topic, TopicSpec, metrics, rules,
+    Config, Consumer, Delivered, Error, EventLog, OpenError, Pace, Partition, Record, Subscription,
+    Tail, Topic, TopicSpec, metrics, rules,
 };
 
 /// The log in a file of this process.
@@ -291,7 +291,7 @@ impl EventLog for EmbeddedLog {
         )?))
     }
 
-    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
+    async fn tail(&self, topic: &str, _pace: Pace) -> Result<Box<dyn Tail>, Error> {
         let topic = self.engine.topic(topic)?;
         Ok(Box::new(EmbeddedTail::new(Arc::clone(&self.engine), topic)))
     }

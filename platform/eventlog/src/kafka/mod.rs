@@ -37,8 +37,8 @@ use self::{
     topics::Topics,
 };
 use crate::{
-    Config, Consumer, Delivered, Error, EventLog, OpenError, Partition, Record, Subscription, Tail,
-    Topic, TopicSpec, metrics, rules,
+    Config, Consumer, Delivered, Error, EventLog, OpenError, Pace, Partition, Record, Subscription,
+    Tail, Topic, TopicSpec, metrics, rules,
 };
 
 pub(crate) use self::settings::Broker;
@@ -143,10 +143,10 @@ impl EventLog for KafkaLog {
         Ok(Box::new(KafkaConsumer::new(Worker::start(member, hurry)?)))
     }
 
-    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
+    async fn tail(&self, topic: &str, pace: Pace) -> Result<Box<dyn Tail>, Error> {
         let topic = self.topics.topic_now(topic).await?;
         let marks = self.appender.marks(topic.clone()).await?;
-        let config = self.settings.reader();
+        let config = self.settings.reader(pace);
         let follower = Follower::new(config, Arc::clone(&self.topics), topic, &marks)?;
         let hurry = follower.hurry();
         Ok(Box::new(KafkaTail::new(Worker::start(follower, hurry)?)))
@@ -171,7 +171,7 @@ impl EventLog for KafkaLog {
                 topic.name
             )));
         }
-        let config = self.settings.reader();
+        let config = self.settings.reader(Pace::Prompt);
         let partition = Partition {
             topic: topic.name,
             topic_id: topic.id,

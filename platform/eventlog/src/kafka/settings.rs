@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-use crate::{Config, OpenError, Subscription, rules};
+use crate::{Config, OpenError, Pace, Subscription, rules};
 
 /// The name under which brokers know us.
 pub(super) const CLIENT: &str = "messenger";
@@ -151,7 +151,7 @@ impl Settings {
 
     /// A member of a group.
     pub(super) fn member(&self, subscription: &Subscription) -> ClientConfig {
-        let mut client = self.consumer();
+        let mut client = self.consumer(subscription.pace);
         let session = subscription.session_timeout.as_millis();
         client
             .set(
@@ -170,13 +170,13 @@ impl Settings {
     }
 
     /// Reads partitions that it assigns itself.
-    pub(super) fn reader(&self) -> ClientConfig {
-        let mut client = self.consumer();
+    pub(super) fn reader(&self, pace: Pace) -> ClientConfig {
+        let mut client = self.consumer(pace);
         client.set("group.id", READER_GROUP);
         client
     }
 
-    fn consumer(&self) -> ClientConfig {
+    fn consumer(&self, pace: Pace) -> ClientConfig {
         let mut client = self.client();
         client
             .set("enable.auto.commit", "false")
@@ -190,6 +190,12 @@ impl Settings {
             .set("queued.min.messages", "10000")
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "100");
+        if pace == Pace::Relaxed {
+            // A broker answers when so much is there, or after so long.
+            client
+                .set("fetch.min.bytes", "65536")
+                .set("fetch.wait.max.ms", "100");
+        }
         client
     }
 }

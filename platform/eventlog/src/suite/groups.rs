@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Ledger, Member, PATIENCE, STEP, Stage, numbered, value};
-use crate::{Delivered, Error, Partition, Poll, StartAt, Subscription, Topic};
+use crate::{Delivered, Error, Pace, Partition, Poll, StartAt, Subscription, Topic};
 
 /// Two members own all partitions, none twice, and read every record once.
 pub async fn members_of_a_group_share_the_partitions(stage: &Stage) {
@@ -67,6 +67,7 @@ pub async fn groups_do_not_disturb_each_other(stage: &Stage) {
             topics: vec![Arc::clone(&topic.name)],
             start: StartAt::Group,
             session_timeout: stage.session_timeout,
+            pace: Pace::Prompt,
         };
         let consumer = stage
             .log

@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Consumer, Delivered, Error, EventLog, Partition, Poll, Record, StartAt, Subscription, Topic,
-    TopicSpec,
+    Consumer, Delivered, Error, EventLog, Pace, Partition, Poll, Record, StartAt, Subscription,
+    Topic, TopicSpec,
 };
 
 /// How long a condition is waited for.
@@ -92,6 +92,7 @@ impl Stage {
             topics: vec![Arc::clone(&topic.name)],
             start,
             session_timeout: self.session_timeout,
+            pace: Pace::Prompt,
         };
         let consumer = self
             .log

@@ -6,7 +6,7 @@ use kit::CancellationToken;
 use parking_lot::Mutex;
 
 use super::{Ledger, PATIENCE, Stage, numbered, value};
-use crate::{Delivered, Partition, StartAt, Subscription, Topic, consume};
+use crate::{Delivered, Pace, Partition, StartAt, Subscription, Topic, consume};
 
 /// What cannot be handled now comes again, once it is handled the place is kept behind it, and nothing is left out.
 pub async fn what_is_not_handled_comes_again(stage: &Stage) {
@@ -61,6 +61,7 @@ async fn read(
         topics: vec![Arc::clone(&topic.name)],
         start,
         session_timeout: stage.session_timeout,
+        pace: Pace::Relaxed,
     };
     let take = |records: Vec<Delivered>| {
         let taken = if refuse() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::{PATIENCE, Stage, numbered, record, value};
-use crate::{Delivered, Error, StartAt, Tail, TopicSpec};
+use crate::{Delivered, Error, Pace, StartAt, Tail, TopicSpec};
 
 /// row:G36: the system makes its topics; that one exists already is fine.
 pub async fn topics_are_made_once_and_keep_their_ids(stage: &Stage) {
@@ -84,7 +84,11 @@ pub async fn records_of_one_key_stay_in_one_partition_and_in_order(stage: &Stage
 /// Consumers see what was appended without waiting for a flush.
 pub async fn records_are_visible_before_a_flush(stage: &Stage) {
     let topic = stage.topic("visible", 2).await;
-    let mut tail = stage.log.tail(&topic.name).await.expect("a tail");
+    let mut tail = stage
+        .log
+        .tail(&topic.name, Pace::Prompt)
+        .await
+        .expect("a tail");
     let mut member = stage.join(&topic, "one", StartAt::Group).await;
     member.own(2).await;
     stage.append(&topic, numbered(0..10)).await;
@@ -122,7 +126,7 @@ pub async fn an_unknown_topic_is_refused(stage: &Stage) {
     let refused = stage.log.append(&name, vec![record("a", "b")]).await;
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     assert!(matches!(
-        stage.log.tail(&name).await.err(),
+        stage.log.tail(&name, Pace::Prompt).await.err(),
         Some(Error::Invalid(_))
     ));
     assert!(matches!(
@@ -135,8 +139,16 @@ pub async fn an_unknown_topic_is_refused(stage: &Stage) {
 pub async fn a_tail_sees_everything_after_it_was_made_and_nothing_before(stage: &Stage) {
     let topic = stage.topic("tail", 3).await;
     stage.append(&topic, numbered(0..100)).await;
-    let mut first = stage.log.tail(&topic.name).await.expect("a tail");
-    let mut second = stage.log.tail(&topic.name).await.expect("a second tail");
+    let mut first = stage
+        .log
+        .tail(&topic.name, Pace::Prompt)
+        .await
+        .expect("a tail");
+    let mut second = stage
+        .log
+        .tail(&topic.name, Pace::Relaxed)
+        .await
+        .expect("a second tail");
     stage.append(&topic, numbered(100..300)).await;
     for tail in [&mut first, &mut second] {
         let mut numbers: Vec<u32> = take(&mut **tail, 200)

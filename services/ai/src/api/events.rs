@@ -11,7 +11,7 @@ use contracts::{
     message::{MAX_PAGE, Message, MessageClient},
     pipeline,
 };
-use eventlog::Delivered;
+use eventlog::{Delivered, Pace};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kit::{Call, Code, Fault};
 use serde::Deserialize;
@@ -375,6 +375,7 @@ impl Streams {
 impl Handler for Streams {
     type Item = News;
     type Known = ();
+    const PACE: Pace = Pace::Relaxed;
 
     fn parse(&self, record: &Delivered) -> Result<Option<News>, String> {
         Self::news(record).map_err(|error| error.to_string())

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscription};
+use eventlog::{Consumer, Delivered, EventLog, Pace, Partition, Poll, StartAt, Subscription};
 use kit::{Backoff, BoxError, CancellationToken, Fault};
 use sql::Tx;
 use tokio::time::Instant;
@@ -27,6 +27,8 @@ pub(crate) trait Handler: Send + Sync + 'static {
     type Item: Send + Sync;
     /// What has to be known before the transaction.
     type Known: Send + Sync;
+    /// How soon it is wanted.
+    const PACE: Pace = Pace::Prompt;
 
     /// Reads a record; `None` when it is not for us, an error when nobody can read it.
     fn parse(&self, record: &Delivered) -> Result<Option<Self::Item>, String>;
@@ -107,6 +109,7 @@ impl<H: Handler> Intake<H> {
                 topics: vec![self.topic.as_str().into()],
                 start: StartAt::Stored(positions(&self.bindings.store)),
                 session_timeout: self.session_timeout,
+                pace: H::PACE,
             })
             .await?;
         let mut places = Places::default();

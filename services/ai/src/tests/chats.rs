@@ -17,7 +17,7 @@ use contracts::{
     pipeline,
     user::{Credentials, NewUser, ProfileChange, PublicUser, User, UserApi},
 };
-use eventlog::{EventLog, Record};
+use eventlog::{EventLog, Pace, Record};
 use kit::{Call, Fault, Ids as _, RandomIds};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -57,8 +57,14 @@ struct Binding {
 
 impl Chats {
     pub(super) async fn start(log: Arc<dyn EventLog>, topics: Arc<Topics>) -> Arc<Self> {
-        let mut replies = log.tail(&topics.ai_autoreply).await.expect("a tail");
-        let mut created = log.tail(&topics.ai_thread_created).await.expect("a tail");
+        let mut replies = log
+            .tail(&topics.ai_autoreply, Pace::Prompt)
+            .await
+            .expect("a tail");
+        let mut created = log
+            .tail(&topics.ai_thread_created, Pace::Prompt)
+            .await
+            .expect("a tail");
         let chats = Arc::new(Self {
             log,
             topics,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contracts::{ai::RunState, chat::BindingMode, frames};
-use eventlog::{Poll, StartAt, Subscription};
+use eventlog::{Pace, Poll, StartAt, Subscription};
 
 use super::{chat_id, eventually, person, quick, worlds};
 use crate::domain::kernel::{Release, Settings};
@@ -69,6 +69,7 @@ async fn what_was_read_counts_as_read() {
                 topics: vec![topic.into()],
                 start: StartAt::Group,
                 session_timeout: Duration::from_secs(6),
+                pace: Pace::Prompt,
             });
             let mut consumer = joined.await.expect("a group");
             let records = loop {

@@ -8,7 +8,7 @@ use contracts::{
     frames::{self, Head, Lane, Projected},
 };
 use eventlog::{
-    Consumer, Delivered, EventLog, Partition, Poll, Record, StartAt, Subscription,
+    Consumer, Delivered, EventLog, Pace, Partition, Poll, Record, StartAt, Subscription,
     submit::Submitter,
 };
 use kit::{BoxError, CancellationToken, Clock};
@@ -129,6 +129,7 @@ impl Consumers {
                 topics: vec![topic.into()],
                 start: StartAt::Stored(Arc::new(self.store.clone())),
                 session_timeout: Duration::from_secs(6),
+                pace: Pace::Prompt,
             })
             .await
     }

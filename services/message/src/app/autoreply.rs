@@ -10,7 +10,7 @@ use contracts::{
     events::{Autoreply, Send, Topics},
     pipeline,
 };
-use eventlog::{Consumer, Delivered, EventLog, Poll, Record, StartAt, Subscription};
+use eventlog::{Consumer, Delivered, EventLog, Pace, Poll, Record, StartAt, Subscription};
 use kit::{BoxError, CancellationToken};
 
 use crate::{metrics as names, store::Store};
@@ -40,6 +40,7 @@ impl Replies {
                 topics: vec![self.topics.ai_autoreply.as_str().into()],
                 start: StartAt::Group,
                 session_timeout: self.session_timeout,
+                pace: Pace::Prompt,
             })
             .await?;
         loop {

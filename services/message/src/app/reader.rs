@@ -16,7 +16,7 @@ use contracts::{
     },
     pipeline::{self, SendResult, Waiter},
 };
-use eventlog::{EventLog, Record, submit::Submitter};
+use eventlog::{EventLog, Pace, Record, submit::Submitter};
 use kit::{BoxError, Call, CancellationToken, Fault};
 
 use crate::store::Store;
@@ -41,7 +41,7 @@ pub(crate) async fn answer_sends(
     tailing: Arc<AtomicBool>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
-    let tail = log.tail(&topics.forward_message).await?;
+    let tail = log.tail(&topics.forward_message, Pace::Prompt).await?;
     tailing.store(true, Ordering::Release);
     let followed = eventlog::follow(tail, &token, |records| {
         if submitter.waiting() == 0 {

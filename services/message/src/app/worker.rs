@@ -11,7 +11,7 @@ use std::{
 };
 
 use contracts::message::Auto;
-use eventlog::{Consumer, Delivered, EventLog, Partition, Poll, StartAt, Subscription};
+use eventlog::{Consumer, Delivered, EventLog, Pace, Partition, Poll, StartAt, Subscription};
 use kit::{Backoff, BoxError, CancellationToken, Clock, Ids};
 use tokio::time::Instant;
 
@@ -59,6 +59,7 @@ impl Worker {
                 topics: vec![self.publisher.topics.message_persist.as_str().into()],
                 start: StartAt::Stored(positions(&self.store)),
                 session_timeout: self.session_timeout,
+                pace: Pace::Prompt,
             })
             .await?;
         metrics::gauge!(names::WORKERS).increment(1.0);

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use eventlog::{
-    Consumer, Delivered, Error, EventLog, Partition, Poll, Record, Subscription, Tail, Topic,
+    Consumer, Delivered, Error, EventLog, Pace, Partition, Poll, Record, Subscription, Tail, Topic,
     TopicSpec,
 };
 use tokio::sync::Notify;
@@ -101,8 +101,8 @@ impl EventLog for Stage {
         Ok(Box::new(Watched { inner, hand }))
     }
 
-    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
-        self.inner.tail(topic).await
+    async fn tail(&self, topic: &str, pace: Pace) -> Result<Box<dyn Tail>, Error> {
+        self.inner.tail(topic, pace).await
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>, Error> {

@@ -11,7 +11,7 @@ use contracts::{
     events::Topics,
     frames::{self, Head, Lane},
 };
-use eventlog::{Delivered, EventLog, Record, StartAt, Subscription};
+use eventlog::{Delivered, EventLog, Pace, Record, StartAt, Subscription};
 use kit::{BoxError, CancellationToken};
 use realtime::Listeners;
 
@@ -42,6 +42,7 @@ impl Advice {
             topics: vec![self.topics.ai_advice_response.as_str().into()],
             start: StartAt::Group,
             session_timeout: self.session_timeout,
+            pace: Pace::Prompt,
         };
         let take = |records| self.hand_over(records);
         eventlog::consume(self.log.as_ref(), subscription, 100, &self.stop, take).await
@@ -79,7 +80,10 @@ impl Advice {
 
     /// Tells those who are here what comes along their lanes.
     pub(crate) async fn follow_lanes(self: Arc<Self>) -> Result<(), BoxError> {
-        let lanes = self.log.tail(&self.topics.forward_message).await?;
+        let lanes = self
+            .log
+            .tail(&self.topics.forward_message, Pace::Relaxed)
+            .await?;
         let tell = |records: Vec<Delivered>| {
             for record in &records {
                 if let Some(Lane::User(user)) = Lane::parse(&record.key) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use contracts::frames::Lane;
-use eventlog::Delivered;
+use eventlog::{Delivered, Pace};
 use kit::{BoxError, CancellationToken};
 use tokio::time::MissedTickBehavior;
 
@@ -37,7 +37,10 @@ impl Gateway {
     /// # Errors
     /// The log's, after every connection was told to come back.
     pub(crate) async fn follow_forward(&self, stop: CancellationToken) -> Result<(), BoxError> {
-        let tail = self.log.tail(&self.names.forward_message).await?;
+        let tail = self
+            .log
+            .tail(&self.names.forward_message, Pace::Prompt)
+            .await?;
         let mut lost = Lost(Some(self));
         self.is_following.store(true, Release);
         eventlog::follow(tail, &stop, |records| {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use eventlog::{
-    Consumer, Delivered, Error, EventLog, Record, Subscription, Tail, Topic, TopicSpec,
+    Consumer, Delivered, Error, EventLog, Pace, Record, Subscription, Tail, Topic, TopicSpec,
 };
 use tokio::sync::Notify;
 
@@ -78,8 +78,8 @@ impl EventLog for SwitchedLog {
         self.inner.subscribe(subscription).await
     }
 
-    async fn tail(&self, topic: &str) -> Result<Box<dyn Tail>, Error> {
-        let inner = self.inner.tail(topic).await?;
+    async fn tail(&self, topic: &str, pace: Pace) -> Result<Box<dyn Tail>, Error> {
+        let inner = self.inner.tail(topic, pace).await?;
         Ok(Box::new(SwitchedTail {
             inner,
             switches: self.switches.clone(),

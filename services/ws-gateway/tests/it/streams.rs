@@ -21,7 +21,7 @@ use contracts::{
     },
     pipeline,
 };
-use eventlog::{EventLog, Poll, Record, StartAt, Subscription};
+use eventlog::{EventLog, Pace, Poll, Record, StartAt, Subscription};
 use kit::{Call, Fault};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -108,6 +108,7 @@ impl Streams {
             topics: vec![self.topics.message_persist.as_str().into()],
             start: StartAt::Group,
             session_timeout: Duration::from_secs(6),
+            pace: Pace::Prompt,
         };
         let mut consumer = self.log.subscribe(subscription).await.unwrap();
         loop {

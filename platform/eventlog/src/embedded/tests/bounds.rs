@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
-    Error, EventLog,
+    Error, EventLog, Pace,
     embedded::{engine::Engine, store},
     suite::Ledger,
 };
@@ -148,7 +148,7 @@ async fn memory_stays_within_its_bound_and_older_records_come_from_the_file() {
     home.config.backlog_bytes = 2 << 20;
     let log = home.open().await;
     topic(&log, 3).await;
-    let mut tail = log.tail("topic").await.unwrap();
+    let mut tail = log.tail("topic", Pace::Prompt).await.unwrap();
     for start in (0..20_000).step_by(100) {
         log.append("topic", numbered(start..start + 100, 1000))
             .await
@@ -207,7 +207,7 @@ async fn retention_never_passes_a_group_and_stops_readers_that_it_overtook() {
     let home = Home::new();
     let log = home.open().await;
     topic(&log, 1).await;
-    let mut tail = log.tail("topic").await.unwrap();
+    let mut tail = log.tail("topic", Pace::Prompt).await.unwrap();
     log.append("topic", numbered(0..100, 100)).await.unwrap();
     let mut consumer = subscribe(&log, StartAt::Group).await;
     let records = take(&mut *consumer, 100).await;
@@ -367,7 +367,7 @@ async fn a_hundred_thousand_records_are_visible_and_written_quickly() {
     let home = Home::new();
     let log = home.open().await;
     topic(&log, 8).await;
-    let mut tail = log.tail("topic").await.unwrap();
+    let mut tail = log.tail("topic", Pace::Prompt).await.unwrap();
     let batches: Vec<_> = (0..100_000)
         .step_by(100)
         .map(|start| numbered(start..start + 100, 256))

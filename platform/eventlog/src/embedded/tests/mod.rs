@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::EmbeddedLog;
 use crate::{
-    Config, Consumer, Delivered, EventLog, OpenError, Poll, Record, StartAt, Subscription, Topic,
-    TopicSpec, suite::Stage,
+    Config, Consumer, Delivered, EventLog, OpenError, Pace, Poll, Record, StartAt, Subscription,
+    Topic, TopicSpec, suite::Stage,
 };
 
 crate::event_log_suite!(stage());
@@ -177,6 +177,7 @@ async fn subscribe(log: &EmbeddedLog, start: StartAt) -> Box<dyn Consumer> {
         topics: vec!["topic".into()],
         start,
         session_timeout: Duration::from_mins(1),
+        pace: Pace::Prompt,
     };
     log.subscribe(subscription).await.unwrap()
 }

@@ -2,7 +2,7 @@
 
 use kit::Code;
 
-use crate::{EventLog, Submitter};
+use crate::{EventLog, Pace, Submitter};
 
 use super::*;
 
@@ -17,7 +17,7 @@ async fn a_submitted_record_is_answered_by_the_tail() {
     let log = home.open().await;
     topic(&log, 4).await;
     let submitter = submitter();
-    let mut tail = log.tail("topic").await.unwrap();
+    let mut tail = log.tail("topic", Pace::Prompt).await.unwrap();
     let answering = async {
         loop {
             for record in tail.next(10).await.unwrap() {

@@ -1,7 +1,7 @@
 //! Members as only Kafka has them: with a name that the broker keeps.
 
 use super::*;
-use crate::{Error, Partition, suite::Ledger};
+use crate::{Error, Pace, Partition, suite::Ledger};
 
 /// fault:F12: the name of a member has been taken over; the old one is told, and its batch has no effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +163,7 @@ async fn a_dropped_reader_leaves_no_thread() {
     let start = subscription(&topic, "group", "one", StartAt::Group);
     let mut consumer = log.subscribe(start).await.unwrap();
     take(consumer.as_mut(), 10).await;
-    let mut tail = log.tail(&topic.name).await.unwrap();
+    let mut tail = log.tail(&topic.name, Pace::Prompt).await.unwrap();
     let waiting =
         futures_util::future::join(consumer.poll(1, Duration::from_mins(1)), tail.next(1));
     let given_up = tokio::time::timeout(Duration::from_millis(5), waiting).await;

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::{Broker, KafkaLog};
 use crate::{
-    Config, Consumer, Delivered, EventLog, Poll, Record, StartAt, Subscription, Topic, TopicSpec,
-    suite::Stage,
+    Config, Consumer, Delivered, EventLog, Pace, Poll, Record, StartAt, Subscription, Topic,
+    TopicSpec, suite::Stage,
 };
 
 crate::event_log_suite!(std::future::ready(stage()));
@@ -104,6 +104,7 @@ fn subscription(topic: &Topic, group: &str, member: &str, start: StartAt) -> Sub
         topics: vec![Arc::clone(&topic.name)],
         start,
         session_timeout: SESSION,
+        pace: Pace::Prompt,
     }
 }
 

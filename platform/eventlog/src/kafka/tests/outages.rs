@@ -7,7 +7,7 @@ use tokio::{
 
 use super::{own::Own, *};
 use crate::{
-    Error,
+    Error, Pace,
     kafka::{Appender, Settings},
 };
 
@@ -33,7 +33,7 @@ async fn without_a_broker_everything_is_unavailable_in_bounded_time() {
         log.check().await,
         log.append("topic", numbered(0..1, 10)).await,
         log.watermarks("topic").await.map(drop),
-        log.tail("topic").await.map(drop),
+        log.tail("topic", Pace::Prompt).await.map(drop),
     ] {
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     }
@@ -104,7 +104,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
     let topic = topic(log.as_ref(), "killed", 2).await;
     let start = subscription(&topic, "group", "one", StartAt::Group);
     let mut consumer = log.subscribe(start).await.unwrap();
-    let mut tail = log.tail(&topic.name).await.unwrap();
+    let mut tail = log.tail(&topic.name, Pace::Prompt).await.unwrap();
     log.append(&topic.name, numbered(0..10, 10)).await.unwrap();
     assert_eq!(take(consumer.as_mut(), 10).await.len(), 10);
     assert_eq!(follow(tail.as_mut(), 10).await.len(), 10);
@@ -194,7 +194,7 @@ async fn after_an_outage_every_client_goes_on_where_it_was() {
     let topic = topic(&log, "outage", 2).await;
     let start = subscription(&topic, "group", "one", StartAt::Group);
     let mut consumer = log.subscribe(start).await.unwrap();
-    let mut tail = log.tail(&topic.name).await.unwrap();
+    let mut tail = log.tail(&topic.name, Pace::Prompt).await.unwrap();
     log.append(&topic.name, numbered(0..10, 10)).await.unwrap();
     for record in take(consumer.as_mut(), 10).await {
         let next = record.offset + 1;

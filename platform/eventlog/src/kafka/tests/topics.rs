@@ -7,7 +7,7 @@ use rdkafka::{
 };
 
 use super::{own::Own, *};
-use crate::{Error, suite::Ledger};
+use crate::{Error, Pace, suite::Ledger};
 
 /// row:G36: two processes that start together make the same topics; both get them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +87,7 @@ async fn is_another_one(brokers: &str, meanwhile: impl FnOnce()) {
         .subscribe(subscription(&before, "keeping", "one", StartAt::Group))
         .await
         .unwrap();
-    let mut tail = log.tail(&before.name).await.unwrap();
+    let mut tail = log.tail(&before.name, Pace::Prompt).await.unwrap();
     take(storing.as_mut(), 200).await;
     for record in take(keeping.as_mut(), 200).await {
         keeping
@@ -121,7 +121,7 @@ async fn is_another_one(brokers: &str, meanwhile: impl FnOnce()) {
         let numbers = all_of(consumer.as_mut(), &after).await;
         assert_eq!(numbers, (1000..1500).collect::<Vec<_>>());
     }
-    let mut new = log.tail(&after.name).await.unwrap();
+    let mut new = log.tail(&after.name, Pace::Prompt).await.unwrap();
     append_patiently(&log, &after, numbered(2000..2010, 10)).await;
     assert!(follow(new.as_mut(), 10).await.len() >= 10);
 }
@@ -179,7 +179,7 @@ async fn a_topic_that_was_just_made_can_be_read_at_once() {
         });
         let topics = log.ensure(&specs.collect::<Vec<_>>()).await.unwrap();
         for topic in topics.iter().rev() {
-            log.tail(&topic.name).await.unwrap();
+            log.tail(&topic.name, Pace::Prompt).await.unwrap();
         }
     }
 }
