@@ -126,7 +126,8 @@ export class Messenger {
     if (!timeline?.more || first === undefined || this.#paging.has(chat)) return;
     this.#paging.add(chat);
     try {
-      this.#set(step.withOlderPage(this.#state, chat, await this.api.before(chat, first.seq)));
+      const page = await this.api.before(chat, first.seq);
+      this.#set(step.withOlderPage(this.#state, chat, page));
     } finally {
       this.#paging.delete(chat);
     }

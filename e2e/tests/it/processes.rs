@@ -239,7 +239,7 @@ async fn total(cluster: &Cluster, service: &str, name: &str, labels: &str) -> f6
 /// row:E25: a reply that `ai` has let go finds its binding gone where messages are stored, and is not said.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_on_its_way_dies_with_its_binding() {
-    let delay = Duration::from_millis(1500);
+    let delay = Duration::from_secs(3);
     let mut cluster = Cluster::start(Engine::Split, |config| {
         (config.ai.limits.delay_min, config.ai.limits.delay_max) = (delay, delay);
     })
@@ -270,8 +270,10 @@ async fn a_reply_on_its_way_dies_with_its_binding() {
     assert_eq!(removed.status, 503, "decided, and not yet in effect");
     cluster.run(cluster.of("message"), None).await;
     let refused = r#"code="binding_gone""#;
+    // It is refused where it would be stored, or before that when the binding is gone already.
     eventually("the reply is refused", async || {
         total(&cluster, "message", "message_answered_total", refused).await > 0.0
+            || cluster.log().contains("came after its binding had gone")
     })
     .await;
     assert_eq!(bob.texts(&chat).await, ["hello?"]);
@@ -295,11 +297,13 @@ async fn a_service_that_is_away_for_a_moment_is_not_missed() {
     line.set(Line::Cut);
     let outage = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
+        eventually("it is asked again", async || {
+            total(&cluster, "chat", "rpc_retries_total", to_user).await > before
+        })
+        .await;
         line.set(Line::Open);
     };
     let (chat, ()) = tokio::join!(ann.chat_with(&bob), outage);
-    let after = total(&cluster, "chat", "rpc_retries_total", to_user).await;
-    assert!(after > before, "{before} {after}");
     ann.say(&chat, "nobody noticed").await;
     cluster.stop(cluster.all()).await;
 }

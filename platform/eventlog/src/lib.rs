@@ -174,7 +174,7 @@ pub struct Subscription {
 pub enum Pace {
     /// At once: somebody waits for it.
     Prompt,
-    /// Up to 100 ms later, so that many records come together and cost the brokers and the reader less.
+    /// Up to 100 ms later, so that under load many records come together and cost the brokers and the reader less.
     Relaxed,
 }
 

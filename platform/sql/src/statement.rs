@@ -144,7 +144,7 @@ pub(crate) fn lists(
     Ok(statements)
 }
 
-pub(crate) fn flatten(mut values: Vec<Value>, rows: impl Iterator<Item = Args>) -> Args {
+fn flatten(mut values: Vec<Value>, rows: impl Iterator<Item = Args>) -> Args {
     values.extend(rows.flat_map(|row| row.0));
     Args(values)
 }

@@ -15,7 +15,9 @@ macro_rules! streams {
 }
 
 /// Locks the streams that a batch appends to, in one order everywhere, so that batches never deadlock; gives a row for each of
-/// their bindings, or one. These change with the position of the same partition only, which is locked before.
+/// their bindings, or one. Bindings are those from before a wait for the lock; they change with the position of the same partition, which
+/// is locked already. (Beside a topic that was made again an old worker may commit once more: then a binding that has just gone may be
+/// seen once more.)
 /// On SQLite the write transaction has the whole file already.
 pub(crate) fn lock_streams(engine: Engine) -> &'static str {
     match engine {

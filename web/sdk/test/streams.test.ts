@@ -152,6 +152,21 @@ describe('resume', () => {
     expect(seqs).toHaveLength(50);
     expect(seqs.at(-1)).toBe(401);
   });
+
+  // guarantee:G8
+  test('what_comes_while_an_older_page_is_read_stays', async () => {
+    world.server.live[0]?.cut(4002);
+    for (let n = 0; n < 120; n += 1) world.server.say('x', OTHER, `m${n}`);
+    const chat = world.server.chats.get('x');
+    if (chat) chat.keptFrom = 110;
+    await world.clock.advance(31_000);
+    const reading = tab.messenger.loadOlder('x');
+    world.server.say('x', OTHER, 'meanwhile');
+    await world.clock.advance(10);
+    await reading;
+    expect(texts(tab, 'x')).toHaveLength(101);
+    expect(texts(tab, 'x').at(-1)).toBe('meanwhile');
+  });
 });
 
 describe('chats that are not followed', () => {

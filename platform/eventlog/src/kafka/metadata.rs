@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     /// An answer with one broker, one topic that is there and one that is not.
-    fn answer() -> Vec<u8> {
+    fn answer(leader: i32) -> Vec<u8> {
         let mut out = BytesMut::new();
         out.put_i32(7);
         out.put_u8(0);
@@ -280,7 +280,8 @@ mod tests {
             out.put_u8(0);
             put_count(&mut out, partitions);
             for _ in 0..partitions {
-                out.put_slice(&[0; 10]);
+                out.put_slice(&[0; 6]);
+                out.put_i32(leader);
                 out.put_i32(2);
                 for _ in 0..3 {
                     put_count(&mut out, 1);
@@ -301,19 +302,22 @@ mod tests {
 
     #[test]
     fn an_answer_tells_what_is_there_and_what_is_not() {
-        let Answer { brokers, standings } = read(&mut answer().into(), 7, &names()).unwrap();
-        let known = Standing::Known {
-            id: Uuid::from_u128(5),
-            partitions: 200,
-            terms: Some(400),
-        };
-        assert_eq!(standings, [Standing::Missing, known, Standing::Missing]);
-        assert_eq!(brokers, 1);
+        for (leader, terms) in [(1, Some(400)), (-1, None)] {
+            let answer = answer(leader).into();
+            let Answer { brokers, standings } = read(&mut { answer }, 7, &names()).unwrap();
+            let known = Standing::Known {
+                id: Uuid::from_u128(5),
+                partitions: 200,
+                terms,
+            };
+            assert_eq!(standings, [Standing::Missing, known, Standing::Missing]);
+            assert_eq!(brokers, 1);
+        }
     }
 
     #[test]
     fn an_answer_that_is_cut_or_foreign_is_refused_and_breaks_nothing() {
-        let answer = answer();
+        let answer = answer(0);
         for end in 0..answer.len() {
             let cut = answer[..end].to_vec();
             assert!(read(&mut cut.into(), 7, &names()).is_none(), "cut at {end}");

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -95,23 +95,68 @@ impl ProducerContext for Deliveries {
 
 type Producer = ThreadedProducer<Deliveries>;
 
+/// A producer until nobody uses it any more.
+struct Client {
+    /// Absent in its end only.
+    producer: Option<Producer>,
+    /// Another one has taken its place: nothing more goes this way.
+    is_replaced: AtomicBool,
+}
+
+impl Client {
+    fn new(settings: &Settings, room: &Arc<Notify>) -> Result<Arc<Self>, KafkaError> {
+        let room = Arc::clone(room);
+        let producer = settings
+            .producer()
+            .create_with_context(Deliveries { room })?;
+        Ok(Arc::new(Self {
+            producer: Some(producer),
+            is_replaced: AtomicBool::new(false),
+        }))
+    }
+
+    fn producer(&self) -> Result<&Producer, KafkaError> {
+        let producer = self.producer.as_ref();
+        let producer = producer.filter(|_| !self.is_replaced.load(Ordering::Acquire));
+        producer.ok_or(KafkaError::MessageProduction(Code::PurgeQueue))
+    }
+
+    /// Gives up what is under way: its outcome is unknown.
+    fn give_up(&self) {
+        if let Some(producer) = &self.producer {
+            producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
+    }
+}
+
+impl Drop for Client {
+    /// The library waits for its threads.
+    fn drop(&mut self) {
+        let producer = self.producer.take();
+        // Without a thread it is dropped here, and waits here.
+        let _ = std::thread::Builder::new()
+            .name("eventlog-end".to_owned())
+            .spawn(move || drop(producer));
+    }
+}
+
 /// The producer of a log; another one takes its place after an error that it cannot survive, and with each era of
 /// [`Topics`](super::topics::Topics).
 pub(super) struct Appender {
     settings: Settings,
     room: Arc<Notify>,
     /// Absent after the close.
-    producer: RwLock<Option<Producer>>,
+    client: RwLock<Option<Arc<Client>>>,
 }
 
 impl Appender {
     pub(super) fn new(settings: Settings) -> Result<Self, KafkaError> {
         let room = Arc::new(Notify::new());
-        let producer = RwLock::new(Some(make(&settings, &room)?));
+        let client = RwLock::new(Some(Client::new(&settings, &room)?));
         Ok(Self {
             settings,
             room,
-            producer,
+            client,
         })
     }
 
@@ -126,30 +171,31 @@ impl Appender {
         spawner.spawn("event log producer", async move {
             while let Some(Ok(())) = stop.run_until_cancelled(eras.changed()).await {
                 if let Some(appender) = weak.upgrade()
-                    && let Ok(producer) = appender.producer()
+                    && let Ok(client) = appender.client()
                 {
-                    appender.replace(producer);
+                    appender.replace(&client);
                     breaker.note(false);
                 }
             }
         });
     }
 
-    fn producer(&self) -> Result<Producer, Error> {
-        let producer = self.producer.read().clone();
-        producer.ok_or_else(closed)
+    fn client(&self) -> Result<Arc<Client>, Error> {
+        let client = self.client.read().clone();
+        client.ok_or_else(closed)
     }
 
     /// Whether anything may be appended.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let is_open = self.producer.read().is_some();
+        let is_open = self.client.read().is_some();
         if is_open { Ok(()) } else { Err(closed()) }
     }
 
     /// The marks of every partition of `topic`, over the connections that are there.
     pub(super) async fn marks(&self, topic: Topic) -> Result<Vec<Marks>, Error> {
-        let producer = self.producer()?;
+        let client = self.client()?;
         let asking = tokio::task::spawn_blocking(move || {
+            let producer = client.producer().map_err(away)?;
             let ask = |number| reader::marks(producer.client(), &topic.name, kafka_number(number));
             (0..topic.partitions).map(ask).collect()
         });
@@ -158,14 +204,12 @@ impl Appender {
 
     /// Appends in order, and returns when every record is where all replicas have it.
     pub(super) async fn append(&self, topic: &str, records: &[Record]) -> Result<(), Error> {
-        let producer = self.producer()?;
+        let client = self.client()?;
         let batch = Batch::new(records.len());
         let deadline = Instant::now() + self.settings.config.append_timeout;
         let mut enqueued = Ok(());
         for record in records {
-            enqueued = self
-                .enqueue(&producer, topic, record, &batch, deadline)
-                .await;
+            enqueued = self.enqueue(&client, topic, record, &batch, deadline).await;
             if enqueued.is_err() {
                 break;
             }
@@ -177,7 +221,7 @@ impl Appender {
         };
         let Err(error) = result else { return Ok(()) };
         ::metrics::counter!(metrics::APPEND_FAILURES, "topic" => topic.to_owned()).increment(1);
-        self.replace_failed(producer);
+        self.after_failure(&client);
         Err(match error.rdkafka_error_code() {
             Some(Code::MessageSizeTooLarge) => Error::Invalid(format!("topic {topic}: {error}")),
             _ => away(error),
@@ -186,7 +230,7 @@ impl Appender {
 
     async fn enqueue(
         &self,
-        producer: &Producer,
+        client: &Client,
         topic: &str,
         record: &Record,
         batch: &Arc<Batch>,
@@ -198,7 +242,7 @@ impl Appender {
             let message = BaseRecord::with_opaque_to(topic, Arc::clone(batch))
                 .key(&record.key[..])
                 .payload(&record.value[..]);
-            let Err((error, _)) = producer.send(message) else {
+            let Err((error, _)) = client.producer()?.send(message) else {
                 return Ok(());
             };
             let is_full = error.rdkafka_error_code() == Some(Code::QueueFull);
@@ -208,38 +252,43 @@ impl Appender {
         }
     }
 
-    /// After a fatal error a producer takes nothing any more.
-    fn replace_failed(&self, failed: Producer) {
-        if let Some((code, why)) = failed.client().fatal_error() {
-            tracing::warn!(?code, why, "the producer has failed");
-            self.replace(failed);
+    fn after_failure(&self, client: &Arc<Client>) {
+        match client.producer() {
+            // After a fatal error a producer takes nothing any more.
+            Ok(producer) => {
+                if let Some((code, why)) = producer.client().fatal_error() {
+                    tracing::warn!(?code, why, "the producer has failed");
+                    self.replace(client);
+                }
+            }
+            // What was sent in the moment in which it was replaced.
+            Err(_) => client.give_up(),
         }
     }
 
-    /// A new producer takes the place of `old`. What is under way with the old one has failed, for it must not arrive after what
-    /// comes next.
-    fn replace(&self, old: Producer) {
-        let mut producer = self.producer.write();
-        let is_this = |now: &Producer| now.client().native_ptr() == old.client().native_ptr();
-        if producer.as_ref().is_some_and(is_this) {
-            match make(&self.settings, &self.room) {
-                Ok(new) => {
-                    old.purge(PurgeConfig::default().queue().inflight().non_blocking());
-                    *producer = Some(new);
-                }
-                Err(error) => tracing::error!(%error, "there is no new producer"),
-            }
+    /// A new producer takes the place of `old`. What is under way with the old one is given up, lest it arrives after what comes
+    /// next.
+    fn replace(&self, old: &Arc<Client>) {
+        let mut client = self.client.write();
+        if !client.as_ref().is_some_and(|now| Arc::ptr_eq(now, old)) {
+            return;
         }
-        drop(producer);
-        bury(Some(old));
+        match Client::new(&self.settings, &self.room) {
+            Ok(new) => {
+                old.is_replaced.store(true, Ordering::Release);
+                old.give_up();
+                *client = Some(new);
+            }
+            Err(error) => tracing::error!(%error, "there is no new producer"),
+        }
     }
 
     /// Waits for what is under way, within a bound; nothing is taken afterwards.
     pub(super) async fn close(&self) {
-        let Some(producer) = self.producer.write().take() else {
+        let Some(client) = self.client.write().take() else {
             return;
         };
-        let flushing = tokio::task::spawn_blocking(move || producer.flush(CLOSING));
+        let flushing = tokio::task::spawn_blocking(move || client.producer()?.flush(CLOSING));
         match flushing.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -250,27 +299,6 @@ impl Appender {
     }
 }
 
-impl Drop for Appender {
-    fn drop(&mut self) {
-        bury(self.producer.get_mut().take());
-    }
-}
-
 fn closed() -> Error {
     away("the event log is closed")
-}
-
-fn make(settings: &Settings, room: &Arc<Notify>) -> Result<Producer, KafkaError> {
-    let room = Arc::clone(room);
-    settings.producer().create_with_context(Deliveries { room })
-}
-
-/// Drops a producer where it may wait for its threads.
-fn bury(producer: Option<Producer>) {
-    if let Some(producer) = producer {
-        // Without a thread it is dropped here, and waits here.
-        let _ = std::thread::Builder::new()
-            .name("eventlog-end".to_owned())
-            .spawn(move || drop(producer));
-    }
 }

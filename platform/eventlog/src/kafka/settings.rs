@@ -115,14 +115,16 @@ impl Settings {
     pub(super) fn client(&self) -> ClientConfig {
         let brokers: Vec<_> = self.brokers.iter().map(Broker::to_string).collect();
         let mut client = ClientConfig::new();
+        if let [_] = &brokers[..] {
+            // We begin anew ourselves after an outage of a lone broker; the library would try twenty times a second all the while.
+            client.set("metadata.recovery.strategy", "none");
+        }
         client
             .set("bootstrap.servers", brokers.join(","))
             .set("client.id", CLIENT)
             // By default it waits up to 10 s before it connects again.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
-            // We begin anew ourselves after an outage; the library would try twenty times a second all the while.
-            .set("metadata.recovery.strategy", "none")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("socket.timeout.ms", "10000")
             .set("socket.keepalive.enable", "true")

@@ -3,7 +3,7 @@
 //! The look each second is also what readiness says: a broker has answered lately.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -53,6 +53,7 @@ struct Look {
     answered: Option<Instant>,
     /// Since when they are silent, and why.
     trouble: Option<(Instant, String)>,
+    most_brokers: usize,
 }
 
 impl Topics {
@@ -96,7 +97,15 @@ impl Topics {
                 return Err(error);
             }
         };
-        let mut is_new_era = self.note_answer();
+        let (mut is_new_era, is_lone) = self.note_answer(brokers);
+        let has_leaders =
+            |standing: &Standing| matches!(standing, Standing::Known { terms: Some(_), .. });
+        let led: HashSet<_> = names
+            .iter()
+            .zip(&standings)
+            .filter(|(_, standing)| has_leaders(standing))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
         let found = names.iter().zip(standings);
         let found = found.map(|(name, standing)| match standing {
             Standing::Known {
@@ -105,7 +114,7 @@ impl Topics {
                 terms,
             } => {
                 let (topic, is_another) = self.note(name, id, partitions);
-                is_new_era |= self.has_elected(name, terms) && brokers == 1 || is_another;
+                is_new_era |= self.has_elected(name, terms, is_another) && is_lone || is_another;
                 Ok(Some(topic))
             }
             Standing::Missing => Ok(None),
@@ -117,7 +126,7 @@ impl Topics {
         let found: Vec<_> = found.collect();
         if is_new_era {
             // What the others have to tell of it is no news.
-            self.terms.lock().retain(|name, _| names.contains(name));
+            self.terms.lock().retain(|name, _| led.contains(name));
             self.eras.send_modify(|era| *era += 1);
         }
         found.into_iter().collect()
@@ -146,20 +155,28 @@ impl Topics {
     /// Whether a topic has other leaders than before. A lone broker that elects itself was away, or not heard of by its cluster:
     /// then it has named no brokers, and a client of the library that has asked it meanwhile has forgotten the only one that
     /// it knew, for good.
-    fn has_elected(&self, name: &Arc<str>, terms: Option<i64>) -> bool {
+    fn has_elected(&self, name: &Arc<str>, terms: Option<i64>, is_another: bool) -> bool {
+        let mut known = self.terms.lock();
+        if is_another {
+            known.remove(name);
+        }
         let Some(terms) = terms else { return false };
-        let before = self.terms.lock().insert(Arc::clone(name), terms);
-        before.is_some_and(|before| before != terms)
+        // Answers may come out of their order.
+        let before = known.get(name).copied();
+        known.insert(Arc::clone(name), terms.max(before.unwrap_or(terms)));
+        before.is_some_and(|before| before < terms)
     }
 
-    /// Notes an answer; `true` when it ends an outage.
-    fn note_answer(&self) -> bool {
+    /// Notes an answer; says whether it ends an outage, and whether there was never more than one broker.
+    fn note_answer(&self, brokers: usize) -> (bool, bool) {
         let mut look = self.look.lock();
         look.answered = Some(Instant::now());
-        look.trouble.take().is_some_and(|(since, _)| {
+        look.most_brokers = look.most_brokers.max(brokers);
+        let is_end = look.trouble.take().is_some_and(|(since, _)| {
             tracing::info!("the event log answers again");
             since.elapsed() >= OUTAGE
-        })
+        });
+        (is_end, look.most_brokers == 1)
     }
 
     fn note_silence(&self, error: &Error) {
@@ -332,5 +349,37 @@ impl Topics {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, kafka::Broker};
+
+    fn topics() -> Arc<Topics> {
+        let brokers = Broker::list("127.0.0.1:1").unwrap();
+        Topics::new(Settings::new(brokers, Config::default()).unwrap())
+    }
+
+    #[test]
+    fn leaders_that_take_office_anew_are_noticed_once() {
+        let (topics, name) = (topics(), Arc::from("topic"));
+        let seen = [Some(5), None, Some(5), Some(6), Some(5), Some(6), Some(7)];
+        let anew = seen.map(|terms| topics.has_elected(&name, terms, false));
+        assert_eq!(anew, [false, false, false, true, false, false, true]);
+        assert!(
+            !topics.has_elected(&name, Some(0), true),
+            "it was made again"
+        );
+        assert!(topics.has_elected(&name, Some(1), false));
+    }
+
+    #[test]
+    fn a_broker_is_alone_when_there_never_was_another() {
+        let topics = topics();
+        assert_eq!(topics.note_answer(1), (false, true));
+        assert_eq!(topics.note_answer(3), (false, false));
+        assert_eq!(topics.note_answer(1), (false, false));
     }
 }

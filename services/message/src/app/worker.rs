@@ -27,6 +27,9 @@ const BATCH: usize = 500;
 /// How long a poll waits; also how soon marks are written when nothing is sent.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// How long a worker that keeps up waits until a batch is published before it takes the next.
+const TOGETHER: Duration = Duration::from_millis(100);
+
 /// What a worker is made of.
 #[derive(Clone)]
 pub(crate) struct Worker {
@@ -179,8 +182,9 @@ impl Worker {
                     publishing.beside(keeping).await?;
                 }
                 if !is_backlog {
-                    // What comes meanwhile is stored together: a batch of two costs as much as one of fifty.
-                    publishing.finish().await;
+                    // What comes meanwhile is stored together: a batch of two costs as much as one of fifty. A log that does
+                    // not answer is not waited for: who does not poll loses its partitions.
+                    let _ = tokio::time::timeout(TOGETHER, publishing.finish()).await;
                 }
             }
             Err(Error::Fenced) => {

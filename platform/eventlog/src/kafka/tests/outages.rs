@@ -140,7 +140,7 @@ async fn a_killed_broker_costs_nothing_that_was_confirmed() {
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = log.check().await {
         assert!(Instant::now() < deadline, "{error}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Each waits for everything that was confirmed, and fails when it does not come.
     let (mut of_consumer, mut of_tail) = (Vec::new(), Vec::new());
@@ -206,14 +206,14 @@ async fn after_an_outage_every_client_goes_on_where_it_was() {
     let deadline = Instant::now() + PATIENCE;
     while log.check().await.is_ok() {
         assert!(Instant::now() < deadline, "the outage is noticed");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     log.append(&topic.name, numbered(10..20, 10)).await.unwrap();
     assert_eq!(log.topics.era(), 0);
     let _gate = Gate::open(gate.port).await;
     while log.topics.era() == 0 {
         assert!(Instant::now() < deadline, "the end of it is noticed");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     log.append(&topic.name, numbered(20..30, 10)).await.unwrap();
     let expected: Vec<_> = (10..30).collect();
