@@ -358,7 +358,7 @@ mod tests {
     use crate::{Config, kafka::Broker};
 
     fn topics() -> Arc<Topics> {
-        let brokers = Broker::list("127.0.0.1:1").unwrap();
+        let brokers = Broker::list("//127.0.0.1:1").unwrap();
         Topics::new(Settings::new(brokers, Config::default()).unwrap())
     }
 
