@@ -121,7 +121,7 @@ impl Cluster {
 
     /// Where the first of all processes listens, which serves every path.
     pub fn public(&self) -> SocketAddr {
-        self.parts[0].public
+        self.public_of(0)
     }
 
     /// Where the first of all processes has its metrics.

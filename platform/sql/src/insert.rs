@@ -109,6 +109,7 @@ pub(crate) fn statements(
     }
 }
 
+/// Several inserts as one statement, the last of which the others come before by name.
 fn as_one(mut texts: Vec<String>) -> String {
     let last = texts.pop().unwrap_or_default();
     let others: Vec<_> = (1..)

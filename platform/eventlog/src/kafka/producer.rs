@@ -302,3 +302,25 @@ impl Appender {
 fn closed() -> Error {
     away("the event log is closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, kafka::Broker};
+
+    #[tokio::test]
+    async fn a_producer_that_was_replaced_sends_nothing_more() {
+        let brokers = Broker::list("//127.0.0.1:1").unwrap();
+        let settings = Settings::new(brokers, Config::default()).unwrap();
+        let appender = Appender::new(settings).unwrap();
+        let old = appender.client().unwrap();
+        assert!(old.producer().is_ok());
+        appender.replace(&old);
+        assert!(old.producer().is_err());
+        let new = appender.client().unwrap();
+        assert!(!Arc::ptr_eq(&new, &old) && new.producer().is_ok());
+        // Who was late replaces nobody.
+        appender.replace(&old);
+        assert!(Arc::ptr_eq(&new, &appender.client().unwrap()));
+    }
+}

@@ -214,6 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn a_relaxed_reader_lets_the_broker_gather_for_a_tenth_of_a_second() {
+        let brokers = Broker::list("//127.0.0.1:1").unwrap();
+        let settings = Settings::new(brokers, Config::default()).unwrap();
+        let gathers = |pace| {
+            let reader = settings.reader(pace);
+            ["fetch.min.bytes", "fetch.wait.max.ms"].map(|name| reader.get(name).map(str::to_owned))
+        };
+        assert_eq!(gathers(Pace::Prompt), [None, None]);
+        assert_eq!(
+            gathers(Pace::Relaxed),
+            [Some("65536".into()), Some("100".into())]
+        );
+    }
+
+    #[test]
     fn brokers_are_a_list_of_hosts_with_ports() {
         assert_eq!(list("//one:9092").unwrap(), ["one:9092"]);
         assert_eq!(

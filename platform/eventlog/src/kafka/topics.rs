@@ -98,14 +98,7 @@ impl Topics {
             }
         };
         let (mut is_new_era, is_lone) = self.note_answer(brokers);
-        let has_leaders =
-            |standing: &Standing| matches!(standing, Standing::Known { terms: Some(_), .. });
-        let led: HashSet<_> = names
-            .iter()
-            .zip(&standings)
-            .filter(|(_, standing)| has_leaders(standing))
-            .map(|(name, _)| Arc::clone(name))
-            .collect();
+        let mut led = HashSet::new();
         let found = names.iter().zip(standings);
         let found = found.map(|(name, standing)| match standing {
             Standing::Known {
@@ -115,6 +108,7 @@ impl Topics {
             } => {
                 let (topic, is_another) = self.note(name, id, partitions);
                 is_new_era |= self.has_elected(name, terms, is_another) && is_lone || is_another;
+                led.extend(terms.map(|_| name));
                 Ok(Some(topic))
             }
             Standing::Missing => Ok(None),
