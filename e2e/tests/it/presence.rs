@@ -108,7 +108,7 @@ scenarios! {
         eve.chat_with(&ann).await;
         assert_eq!(told(&mut at_eve, &ann).await, "active");
         at_bob.close().await;
-        until(&mut at_ann, &bob, "offline").await;
+        assert_eq!(told(&mut at_ann, &bob).await, "offline", "a new chat is no news of bob");
         let heard = heard(&mut at_eve, Duration::from_secs(2)).await;
         assert!(!json!(heard).to_string().contains(&bob.id), "{heard:?}");
         world.stop().await;

@@ -16,8 +16,8 @@ pub(crate) struct Watchlist {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// Nobody has said yet whether they may be watched.
-    Unasked,
+    /// Nobody has said yet whether they may be watched, or it is in doubt; and what was told last.
+    Unasked(Option<PresenceState>),
     /// They may not.
     Stranger,
     /// They may, and this is what was told last.
@@ -40,7 +40,7 @@ impl Watchlist {
         let gone = gone.filter(|(_, standing)| matches!(standing, Standing::Peer(_)));
         let gone = gone.map(|(user, _)| user).collect();
         for user in wanted {
-            self.people.entry(user).or_insert(Standing::Unasked);
+            self.people.entry(user).or_insert(Standing::Unasked(None));
         }
         gone
     }
@@ -51,7 +51,10 @@ impl Watchlist {
         self.round += 1;
         let watched = self.watched();
         for standing in self.people.values_mut() {
-            *standing = Standing::Unasked;
+            *standing = Standing::Unasked(match *standing {
+                Standing::Unasked(told) | Standing::Peer(told) => told,
+                Standing::Stranger => None,
+            });
         }
         watched
     }
@@ -66,7 +69,7 @@ impl Watchlist {
     /// What has to be asked.
     pub(crate) fn question(&self) -> Question {
         let people = self.people.iter();
-        let unasked = people.filter(|(_, standing)| **standing == Standing::Unasked);
+        let unasked = people.filter(|(_, standing)| matches!(standing, Standing::Unasked(_)));
         Question {
             people: unasked.map(|(user, _)| *user).collect(),
             round: self.round,
@@ -80,12 +83,15 @@ impl Watchlist {
         }
         let mut watched = Vec::new();
         for user in &question.people {
-            let Some(standing @ Standing::Unasked) = self.people.get_mut(user) else {
+            let Some(standing) = self.people.get_mut(user) else {
+                continue;
+            };
+            let Standing::Unasked(told) = *standing else {
                 continue;
             };
             *standing = Standing::Stranger;
             if peers.contains(user) {
-                *standing = Standing::Peer(None);
+                *standing = Standing::Peer(told);
                 watched.push(*user);
             }
         }
@@ -180,5 +186,20 @@ mod tests {
         assert!(list.decide(&question, &[user(2)]).is_empty());
         assert!(list.watched().is_empty() && list.news(|_| Some(OFFLINE)).is_empty());
         assert_eq!(list.question().people.len(), 2);
+    }
+
+    /// row:D10: what was told before a doubt is not told again after it, unless they were strangers meanwhile.
+    #[test]
+    fn a_doubt_makes_nobody_hear_a_thing_twice() {
+        let mut list = list(&[1, 2], &[1, 2]);
+        list.told(&[(user(1), OFFLINE), (user(2), OFFLINE)]);
+        let mut doubt = |peers: &[u128]| {
+            list.doubt();
+            let peers: Vec<_> = peers.iter().copied().map(user).collect();
+            list.decide(&list.question(), &peers);
+            list.news(|_| Some(OFFLINE))
+        };
+        assert!(doubt(&[1]).is_empty());
+        assert_eq!(doubt(&[1, 2]), [(user(2), OFFLINE)]);
     }
 }
