@@ -1,12 +1,14 @@
 //! The log on Apache Kafka: the broker keeps records, groups and places; this speaks to it.
 //!
-//! Start reading at `settings`, where every choice has its reason; then `producer`, and for reading `member`,
+//! Start reading at `settings`, where every choice has its reason; then `producer` with `client` and `lane`, and for reading `member`,
 //! which runs on a thread of its own (`thread`) and takes from `context` what the client library calls back.
 //! `topics` makes topics and notices when one was made again, for which `metadata` asks what the library
 //! does not tell.
 
+mod client;
 mod consumer;
 mod context;
+mod lane;
 mod member;
 mod metadata;
 mod producer;
@@ -106,7 +108,7 @@ impl EventLog for KafkaLog {
         let appending = async {
             let topic = self.topics.topic(topic).await?;
             let begun = Instant::now();
-            self.appender.append(&topic.name, &records).await?;
+            self.appender.append(&topic, &records).await?;
             ::metrics::histogram!(metrics::APPEND_SECONDS, "topic" => Arc::clone(&topic.name))
                 .record(begun.elapsed());
             Ok(topic)

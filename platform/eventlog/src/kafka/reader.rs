@@ -79,8 +79,9 @@ impl Reader {
         let (mut records, mut bytes) = (Vec::new(), 0);
         while records.len() < max.max(1) && bytes < HAUL_BYTES {
             let left = deadline.saturating_duration_since(Instant::now());
-            let wait = if records.is_empty() {
-                left.min(SLICE)
+            let wait = if records.is_empty() && !left.is_zero() {
+                // The library counts in milliseconds, and does not sleep in what is left of one.
+                SLICE.min(left + Duration::from_millis(1))
             } else {
                 Duration::ZERO
             };

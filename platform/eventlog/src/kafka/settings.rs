@@ -132,19 +132,19 @@ impl Settings {
         client
     }
 
-    /// Appends: everything or an error, once and in order per partition.
-    pub(super) fn producer(&self) -> ClientConfig {
+    /// Appends: everything or an error, once and in order per partition. Waits `gathering` for more to go along.
+    pub(super) fn producer(&self, gathering: Duration) -> ClientConfig {
         let mut client = self.client();
+        let gathering = gathering.as_millis().to_string();
         let timeout = self.config.kafka.delivery_timeout.as_millis().to_string();
-        let backlog = self.config.backlog_bytes / 1024;
         client
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // What waits is batched all the same; waiting for more costs every message.
-            .set("linger.ms", "0")
+            .set("linger.ms", gathering)
             .set("delivery.timeout.ms", timeout)
-            .set("queue.buffering.max.kbytes", backlog.to_string())
-            .set("queue.buffering.max.messages", "100000")
+            // The backlog waits with us.
+            .set("queue.buffering.max.kbytes", "2097151")
+            .set("queue.buffering.max.messages", "0")
             .set("message.max.bytes", MAX_MESSAGE.to_string())
             // The partitioner of the Java clients: a key has one partition, whoever appends.
             .set("partitioner", "murmur2_random");

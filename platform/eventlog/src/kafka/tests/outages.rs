@@ -56,9 +56,14 @@ async fn without_a_broker_everything_is_unavailable_in_bounded_time() {
 async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
     let brokers = Broker::list(&format!("//{NOBODY}")).unwrap();
     let appender = Appender::new(Settings::new(brokers, hasty()).unwrap()).unwrap();
+    let topic = Topic {
+        name: "topic".into(),
+        id: uuid::Uuid::nil(),
+        partitions: 2,
+    };
     let begun = Instant::now();
     let records = numbered(0..5, crate::rules::MAX_VALUE);
-    let failed = appender.append("topic", &records).await.unwrap_err();
+    let failed = appender.append(&topic, &records).await.unwrap_err();
     assert!(failed.to_string().contains("Queue full"), "{failed}");
     assert!(
         begun.elapsed() < Duration::from_secs(5),
@@ -68,7 +73,7 @@ async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
 
     // The records of before time out and make room.
     let failed = appender
-        .append("topic", &numbered(0..1, 10))
+        .append(&topic, &numbered(0..1, 10))
         .await
         .unwrap_err();
     assert!(matches!(failed, Error::Unavailable(_)), "{failed}");

@@ -7,7 +7,7 @@ use rdkafka::{
 };
 
 use super::{own::Own, *};
-use crate::{Error, Pace, suite::Ledger};
+use crate::{Error, Pace, kafka::lane::partition_of, suite::Ledger};
 
 /// row:G36: two processes that start together make the same topics; both get them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,6 +48,27 @@ async fn an_append_larger_than_the_queue_waits_for_room() {
     }
     assert_eq!(numbers(&records), (0..24).collect::<Vec<_>>());
     assert!(records.iter().all(|record| record.value.len() == size));
+}
+
+/// The library puts a key where we expect it, and so flights of one partition wait for nothing but each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_in_the_partition_that_we_expect() {
+    let log = open(&brokers(), Config::default());
+    let topic = topic(&log, "keys", 7).await;
+    let keys = (1..=100).map(|length| "k".repeat(length));
+    let records = keys.map(|key| Record {
+        key: key.into(),
+        value: "value".into(),
+    });
+    log.append(&topic.name, records.collect()).await.unwrap();
+    let mut count = 0;
+    for partition in 0..7 {
+        for record in log.read(&topic.name, partition, 0, 100).await.unwrap() {
+            count += 1;
+            assert_eq!(partition_of(&record.key, 7), partition, "{:?}", record.key);
+        }
+    }
+    assert_eq!(count, 100);
 }
 
 /// fault:F8: who followed a topic that was made again is told; who stored a place begins anew in the new one,
