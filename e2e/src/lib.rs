@@ -37,7 +37,7 @@ pub use person::{Answer, Person, client};
 pub use provider::{Asked, Provider};
 pub use proxy::{Line, Proxy};
 pub use redis::{Redis, ask};
-pub use settings::{Engine, SECRET, Servers, fresh_database};
+pub use settings::{Engine, SECRET, Servers, busy, fresh_database};
 pub use socket::{Socket, message_of};
 pub use world::World;
 

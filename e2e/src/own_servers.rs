@@ -71,6 +71,7 @@ impl OwnServers {
             .env_remove("KAFKA_BROKERS")
             .env_remove("REDIS_URL")
             .env(server.port_variable(), self.port(server).to_string())
+            .env("MESSENGER_TEST_KAFKA_SESSION", "2000")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -137,3 +137,11 @@ pub(crate) fn free_ports(count: usize) -> Vec<SocketAddr> {
         .take(count)
         .collect()
 }
+
+/// People may say as much as they can.
+pub fn busy(config: &mut Config) {
+    config.ws_gateway.sockets.commands_per_10s = 1_000_000;
+    config.ws_gateway.sockets.command_burst = 1_000_000;
+    config.message.http_sends.count = 1_000_000;
+    config.message.http_sends.burst = 1_000_000;
+}

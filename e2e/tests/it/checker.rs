@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cast, Cluster, Engine, Person, checker::Verdict};
-use messenger::Config;
+use e2e::{Cast, Cluster, Engine, Person, busy, checker::Verdict};
 use serde_json::json;
 
 /// Chats with two people each.
@@ -16,14 +15,6 @@ const PATIENCE: Duration = Duration::from_mins(2);
 fn rounds(default: usize) -> usize {
     std::env::var_os("CHECKER_ROUNDS")
         .map_or(default, |rounds| rounds.to_string_lossy().parse().unwrap())
-}
-
-/// People may say as much as they can.
-pub(crate) fn busy(config: &mut Config) {
-    config.ws_gateway.sockets.commands_per_10s = 1_000_000;
-    config.ws_gateway.sockets.command_burst = 1_000_000;
-    config.message.http_sends.count = 1_000_000;
-    config.message.http_sends.burst = 1_000_000;
 }
 
 /// A wait that is different each time, so that kills do not fall into step with batches.

@@ -56,7 +56,6 @@ use on_engines;
 mod accounts;
 mod agreement;
 mod assistant;
-mod bad_days;
 mod checker;
 mod child;
 mod conversation;

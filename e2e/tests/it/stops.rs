@@ -8,11 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Cast, Cluster, Engine, Person};
+use e2e::{Cast, Cluster, Engine, Person, busy};
 use kit::CancellationToken;
 use tokio::task::JoinSet;
-
-use crate::checker::busy;
 
 /// What each of eight people says during two stops.
 const EACH: usize = 250;

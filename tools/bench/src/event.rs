@@ -24,6 +24,7 @@ pub enum Line {
 
 const MESSAGE: &[u8] = br#"{"t":"msg.new""#;
 const ANSWER: &[u8] = br#"{"id":"#;
+const REFUSAL: &[u8] = br#"{"err":"#;
 const NUMBER: &[u8] = br#""o":"#;
 /// Where the number of a message stands behind `{"t":"msg.new","s":"c:<36 characters>",`.
 const NUMBER_AT: usize = 60;
@@ -45,13 +46,13 @@ impl Line {
             };
         }
         if let Some(rest) = line.strip_prefix(ANSWER) {
-            let Some((id, rest)) = digits(rest) else {
-                bail!("an answer without an id: {}", shown(line))
+            return match digits(rest) {
+                Some((id, rest)) if rest.starts_with(br#","ok""#) => Ok(Self::Done { id }),
+                _ => bail!("an answer that is none: {}", shown(line)),
             };
-            if !rest.starts_with(br#","ok""#) {
-                bail!("a command was refused: {}", shown(line));
-            }
-            return Ok(Self::Done { id });
+        }
+        if line.starts_with(REFUSAL) {
+            bail!("a command was refused: {}", shown(line));
         }
         if line == b"{}" {
             return Ok(Self::Beat);
@@ -185,7 +186,8 @@ mod tests {
     #[test]
     fn a_refusal_and_a_lost_stream_end_the_scenario_and_are_shown() {
         for line in [
-            r#"{"id":7,"err":{"code":"rate_limited"}}"#,
+            r#"{"err":{"code":"rate_limited","fatal":false,"msg":"slow down","retry_ms":70},"id":4}"#,
+            r#"{"id":7,"other":{}}"#,
             r#"{"t":"lag","d":{"s":"c:x","o":3}}"#,
         ] {
             assert!(

@@ -14,11 +14,9 @@ const FORBIDDEN: [&str; 5] = [
     concat!("#[", "allow("),
 ];
 /// Where one of them is right, and why.
-const FORBIDDEN_BUT: [(&str, &str); 2] = [
+const FORBIDDEN_BUT: [(&str, &str); 1] = [
     // A small disk has to be mounted first: scripts/small-disk does, and runs it. The ledger does not count it.
     ("e2e/tests/it/trouble.rs", FORBIDDEN[0]),
-    // Bad days take minutes and the machine for themselves. The ledger does not count them.
-    ("e2e/tests/it/bad_days.rs", FORBIDDEN[0]),
 ];
 /// A test of a service may stand on the real thing instead of a mock.
 const TESTS_BUT: [(&str, &str); 2] = [("auth", "user"), ("notification", "message")];

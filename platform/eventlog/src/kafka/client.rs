@@ -141,7 +141,9 @@ impl Client {
                 room
             } else {
                 // Its own records may be what takes the room.
-                lanes.drain(..).for_each(|lane| self.launch(&lane));
+                for lane in lanes.drain(..) {
+                    self.launch(&lane);
+                }
                 let waited = tokio::time::timeout_at(deadline, room).await;
                 waited.map_err(|_| KafkaError::MessageProduction(Code::QueueFull))?
             };
@@ -158,7 +160,9 @@ impl Client {
             });
             lanes.push(lane);
         }
-        lanes.iter().for_each(|lane| self.launch(lane));
+        for lane in lanes {
+            self.launch(&lane);
+        }
         batch.wait().await
     }
 

@@ -73,8 +73,8 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// The record has arrived or failed. Gives its lane when that was the last one of its flight.
-    pub(super) fn settle(self: Box<Self>, failure: Option<KafkaError>) -> Option<Arc<Lane>> {
-        let Self { lane, batch, room } = *self;
+    pub(super) fn settle(self, failure: Option<KafkaError>) -> Option<Arc<Lane>> {
+        let Self { lane, batch, room } = self;
         drop(room);
         if let Some(failure) = failure {
             batch.failure.lock().get_or_insert(failure);

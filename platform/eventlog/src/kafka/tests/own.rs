@@ -32,6 +32,7 @@ impl Own {
         let status = Command::new(script)
             .arg(command)
             .env("MESSENGER_TEST_KAFKA_PORT", self.port.to_string())
+            .env("MESSENGER_TEST_KAFKA_SESSION", "2000")
             .env_remove("KAFKA_BROKERS")
             .stdout(Stdio::null())
             .status();

@@ -1,15 +1,26 @@
 //! Bad days: one thing after the other breaks while people talk, and a judge reads what they were told and saw.
 //!
 //! Here each happens once, for a short while, and to services apart. `BAD_DAYS_ROUNDS` makes as many full rounds, in one process
-//! as well, and prints the table of `docs/bad-days.md`; `BAD_DAYS_ONLY` names a part of the rows.
+//! as well, and prints the table of `docs/bad-days.md`; `BAD_DAYS_ONLY` names a part of the rows. This is a program of its own,
+//! so that no other test runs beside it.
+
+#![expect(clippy::unwrap_used, reason = "a day that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "verdicts are worth reading")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "who runs the tests says how much of it"
+)]
 
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use contracts::events::Topics;
-use e2e::{Assistant, At, Cast, Cluster, Engine, OwnServers, Person, Server, checker::Verdict};
-use tokio::time::Instant;
+use e2e::{
+    Assistant, At, Cast, Cluster, Engine, OwnServers, Person, Server, busy, checker::Verdict,
+};
+use tokio::{sync::Mutex, time::Instant};
 
-use crate::checker::busy;
+/// One day after the other.
+static DAY: Mutex<()> = Mutex::const_new(());
 
 /// Chats with two people and three devices each.
 const CHATS: usize = 4;
@@ -70,7 +81,7 @@ const RESTARTED: &str = "Kafka restarted";
 
 /// How much of it.
 struct Extent {
-    /// `None`: everything once and short, and with more time, for other tests share the machine.
+    /// `None`: everything once and short, and with more time, for the machine may be any.
     rounds: Option<usize>,
     only: String,
 }
@@ -357,8 +368,8 @@ impl Row {
 /// still or forgets, a send is confirmed and kept or refused, everybody hears everything once and in order, and all catch up by
 /// themselves.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes and the machine for itself"]
 async fn nobody_is_lied_to_on_a_bad_day() {
+    let _day = DAY.lock().await;
     let extent = Extent::read();
     let servers = OwnServers::start().await;
     let mut complaints = Vec::new();
@@ -372,6 +383,7 @@ async fn nobody_is_lied_to_on_a_bad_day() {
 /// others.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_each_may_die() {
+    let _day = DAY.lock().await;
     let mut cluster = Cluster::start(Engine::Doubled, busy).await;
     let people = People::gather(&cluster.doors()).await;
     let first = cluster.all().into_iter().step_by(2).collect();
