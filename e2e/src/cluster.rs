@@ -344,7 +344,7 @@ fn set_up(
     (config, parts, environment)
 }
 
-/// The program, as this executable: `tests/it/child.rs` is its other side.
+/// The program, as this executable: `tests/it/child.rs` is its other side, in every program of tests.
 fn program(arguments: &[&str], settings: &Path) -> process::Command {
     let mut command = process::Command::new(std::env::current_exe().unwrap());
     let arguments = format!("{}\n--config\n{}", arguments.join("\n"), settings.display());

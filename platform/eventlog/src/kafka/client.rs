@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use rdkafka::{
     ClientContext,
@@ -20,20 +19,19 @@ use rdkafka::{
     },
     types::RDKafkaErrorCode as Code,
 };
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     context::{log, report},
-    lane::{Batch, Lane, Ticket, Waiting, partition_of},
+    lane::{Batch, Lane, Ticket, Waiting, Way, partition_of},
     settings::Settings,
 };
 use crate::{Record, Topic};
 
-/// From so many records on, a flight goes with the producer that waits until it has all of it: the library holds back what is
-/// more than this in a partition, and its thread turns without a rest until it may go on.
-const MANY: usize = 5;
-/// How long that producer waits.
+/// How long the producer that gathers waits for the rest of a flight.
 const GATHERING: Duration = Duration::from_millis(1);
+/// The library looks so often for what has run out of time.
+const SCAN: Duration = Duration::from_secs(1);
 /// A thread that looks for events sees so late that it is not needed any more. The library's poll does not sleep in its last
 /// millisecond, so that often would be dear.
 const POLL: Duration = Duration::from_secs(1);
@@ -75,14 +73,15 @@ type Producer = BaseProducer<Deliveries>;
 
 /// A pair of producers until nobody uses it any more.
 pub(super) struct Client {
-    /// For a few records, and for [`MANY`].
-    producers: [Arc<Producer>; 2],
+    prompt: Arc<Producer>,
+    gathering: Arc<Producer>,
     /// Another one has taken its place: nothing more goes this way.
     is_replaced: AtomicBool,
     /// The partitions of each topic.
     lanes: Mutex<HashMap<Arc<str>, Vec<Arc<Lane>>>>,
     /// Bytes that may wait and be under way.
     room: Arc<Semaphore>,
+    backlog_bytes: usize,
     append_timeout: Duration,
     delivery_timeout: Duration,
 }
@@ -97,14 +96,17 @@ impl Client {
                 .create_with_context(Deliveries { client })
                 .map(Arc::new)
         };
-        let producers = [producer(Duration::ZERO)?, producer(GATHERING)?];
-        producers.iter().try_for_each(poll)?;
+        let (prompt, gathering) = (producer(Duration::ZERO)?, producer(GATHERING)?);
+        poll(&prompt)?;
+        poll(&gathering)?;
         let config = &settings.config;
         let client = Arc::new(Self {
-            producers,
+            prompt,
+            gathering,
             is_replaced: AtomicBool::new(false),
             lanes: Mutex::default(),
             room: Arc::new(Semaphore::new(config.backlog_bytes)),
+            backlog_bytes: config.backlog_bytes,
             append_timeout: config.append_timeout,
             delivery_timeout: config.kafka.delivery_timeout,
         });
@@ -114,7 +116,7 @@ impl Client {
 
     /// What asks the brokers.
     pub(super) fn client(&self) -> &rdkafka::client::Client<Deliveries> {
-        self.producers[0].client()
+        self.prompt.client()
     }
 
     fn lane(&self, topic: &Topic, key: &[u8]) -> Arc<Lane> {
@@ -129,61 +131,65 @@ impl Client {
         lane
     }
 
-    /// Appends in order, and returns when every record has arrived or failed.
+    /// Appends in order, and returns when every record has arrived or failed, or has had its time.
     pub(super) async fn append(&self, topic: &Topic, records: &[Record]) -> Result<(), KafkaError> {
         let deadline = tokio::time::Instant::now() + self.append_timeout;
         let batch = Batch::new(records.len());
         let mut lanes: Vec<Arc<Lane>> = Vec::with_capacity(records.len());
         for record in records {
-            let room = self.take_room(record);
-            let mut room = std::pin::pin!(room);
-            let room = if let Some(room) = room.as_mut().now_or_never() {
+            let bytes = record.key.len() + record.value.len() + OVERHEAD;
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+            let room = if let Ok(room) = room {
                 room
             } else {
                 // Its own records may be what takes the room.
                 for lane in lanes.drain(..) {
                     self.launch(&lane);
                 }
-                let waited = tokio::time::timeout_at(deadline, room).await;
-                waited.map_err(|_| KafkaError::MessageProduction(Code::QueueFull))?
+                self.wait_for_room(bytes, deadline).await?
             };
             let lane = self.lane(topic, &record.key);
-            let ticket = Box::new(Ticket {
-                lane: Arc::clone(&lane),
-                batch: Arc::clone(&batch),
-                room: room.expect("never closed"),
-            });
             lane.push(Waiting {
                 record: record.clone(),
                 since: Instant::now(),
-                ticket,
+                batch: Arc::clone(&batch),
+                room,
             });
-            lanes.push(lane);
+            let is_noted = lanes.last().is_some_and(|last| Arc::ptr_eq(last, &lane));
+            if !is_noted {
+                lanes.push(lane);
+            }
         }
         for lane in lanes {
             self.launch(&lane);
         }
-        batch.wait().await
+        // What waits behind a flight that fails gets time of its own, for which nobody waits.
+        let arrived = tokio::time::timeout(self.delivery_timeout + SCAN, batch.wait());
+        let timed_out = || Err(KafkaError::MessageProduction(Code::MessageTimedOut));
+        arrived.await.unwrap_or_else(|_| timed_out())
     }
 
-    fn take_room(
+    async fn wait_for_room(
         &self,
-        record: &Record,
-    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
-        let bytes = record.key.len() + record.value.len() + OVERHEAD;
-        Arc::clone(&self.room).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
+        bytes: u32,
+        deadline: tokio::time::Instant,
+    ) -> Result<OwnedSemaphorePermit, KafkaError> {
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
+        match tokio::time::timeout_at(deadline, room).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(KafkaError::MessageProduction(Code::QueueFull)),
+        }
     }
 
     /// Hands the next flight over to the library, if none is under way.
-    fn launch(&self, lane: &Lane) {
+    fn launch(&self, lane: &Arc<Lane>) {
         let mut is_over = true;
         while is_over {
-            let flight = lane.depart();
-            let producer = &self.producers[usize::from(flight.len() >= MANY)];
+            let (flight, way) = lane.depart();
             // If all of it fails here, there is nobody else who would go on.
             is_over = flight.into_iter().fold(false, |is_over, waiting| {
-                let sent = self.send(producer, &lane.topic, waiting);
-                let failed = sent.err();
+                let failed = self.send(lane, way, waiting).err();
                 let landed = failed.and_then(|(error, ticket)| ticket.settle(Some(error)));
                 is_over || landed.is_some()
             });
@@ -192,50 +198,47 @@ impl Client {
 
     fn send(
         &self,
-        producer: &Producer,
-        topic: &str,
+        lane: &Arc<Lane>,
+        way: Way,
         waiting: Waiting,
     ) -> Result<(), (KafkaError, Box<Ticket>)> {
         let Waiting {
             record,
             since,
-            ticket,
+            batch,
+            room,
         } = waiting;
-        let failed = |code| Err(KafkaError::MessageProduction(code));
-        let may_go = if self.is_replaced() {
-            failed(Code::PurgeQueue)
-        } else if since.elapsed() > self.delivery_timeout {
-            failed(Code::MessageTimedOut)
-        } else {
-            Ok(())
-        };
-        if let Err(error) = may_go {
-            return Err((error, ticket));
+        let lane = Arc::clone(lane);
+        let topic = Arc::clone(&lane.topic);
+        let ticket = Box::new(Ticket { lane, batch, room });
+        let failed = |code, ticket| Err((KafkaError::MessageProduction(code), ticket));
+        if self.is_replaced() {
+            return failed(Code::PurgeQueue, ticket);
         }
-        let message = BaseRecord::with_opaque_to(topic, ticket)
+        if since.elapsed() > self.delivery_timeout {
+            return failed(Code::MessageTimedOut, ticket);
+        }
+        let message = BaseRecord::with_opaque_to(&topic, ticket)
             .key(&record.key[..])
             .payload(&record.value[..]);
+        let producer = match way {
+            Way::Prompt => &self.prompt,
+            Way::Gathering => &self.gathering,
+        };
         let sent = producer.send(message);
         sent.map_err(|(error, message)| (error, message.delivery_opaque))
     }
 
-    /// Waits for all that waits and is under way, within a bound.
-    pub(super) fn flush(&self, bound: Duration) -> Result<(), KafkaError> {
-        let deadline = Instant::now() + bound;
-        loop {
-            for producer in &self.producers {
-                producer.flush(deadline.saturating_duration_since(Instant::now()))?;
-            }
-            let lanes = self.lanes.lock();
-            if lanes.values().flatten().all(|lane| lane.is_empty()) {
-                return Ok(());
-            }
-        }
+    /// Waits until nothing waits or is under way: everything that does takes up room.
+    pub(super) async fn drain(&self) {
+        let all = u32::try_from(self.backlog_bytes).unwrap_or(u32::MAX);
+        // It is never closed.
+        let _ = self.room.acquire_many(all).await;
     }
 
     /// The error after which one of the producers takes nothing any more.
     pub(super) fn fatal_error(&self) -> Option<(Code, String)> {
-        let mut producers = self.producers.iter();
+        let mut producers = [&self.prompt, &self.gathering].into_iter();
         producers.find_map(|producer| producer.client().fatal_error())
     }
 
@@ -252,7 +255,7 @@ impl Client {
 
     /// Gives up what is under way: its outcome is unknown.
     pub(super) fn give_up(&self) {
-        for producer in &self.producers {
+        for producer in [&self.prompt, &self.gathering] {
             producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
         }
     }

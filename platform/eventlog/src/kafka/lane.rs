@@ -1,9 +1,9 @@
 //! What waits for the client library: one flight of records is under way in a partition, and what comes meanwhile goes
 //! together with the next.
 //!
-//! The library would take everything at once. But it has five records of a partition under way at most
-//! (`RD_KAFKA_IDEMP_MAX_INFLIGHT` of librdkafka counts records of the requests under way) before it holds the others back,
-//! and while records are held back its thread turns without a rest.
+//! The library would take everything at once. But while five records of a partition or more are under way it sends no further
+//! request (`RD_KAFKA_IDEMP_MAX_INFLIGHT` of librdkafka counts records), and while it so holds others back its thread turns
+//! without a rest. So a flight of many goes by a producer that gathers before it sends.
 
 use std::{
     collections::VecDeque,
@@ -20,10 +20,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::Record;
 
-/// Records and bytes of one flight, beside a first record that is larger: the library makes one request of them
-/// (`batch.num.messages`, `batch.size`).
-const FLIGHT_RECORDS: usize = 10_000;
+/// The most records of one flight, so that all are handed over while the library gathers, and the most bytes, of which it makes
+/// one request (`batch.size`); a first record may be larger.
+const FLIGHT_RECORDS: usize = 1000;
 const FLIGHT_BYTES: usize = 900_000;
+/// What the library counts for each record beside its key and value (`RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD`).
+const RECORD_BYTES: usize = 36;
+/// From so many records on a flight is one of many.
+const MANY: usize = 5;
 
 /// The records of one append that have not arrived.
 pub(super) struct Batch {
@@ -60,14 +64,15 @@ impl Batch {
 pub(super) struct Waiting {
     pub(super) record: Record,
     pub(super) since: Instant,
-    pub(super) ticket: Box<Ticket>,
+    pub(super) batch: Arc<Batch>,
+    /// Its place in the backlog.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
-/// What comes back with the record when it has arrived or failed.
+/// What comes back with a record when it has arrived or failed.
 pub(super) struct Ticket {
     pub(super) lane: Arc<Lane>,
     pub(super) batch: Arc<Batch>,
-    /// Its place in the backlog.
     pub(super) room: OwnedSemaphorePermit,
 }
 
@@ -76,12 +81,23 @@ impl Ticket {
     pub(super) fn settle(self, failure: Option<KafkaError>) -> Option<Arc<Lane>> {
         let Self { lane, batch, room } = self;
         drop(room);
+        let has_failed = failure.is_some();
         if let Some(failure) = failure {
             batch.failure.lock().get_or_insert(failure);
         }
         batch.settle();
-        lane.land().then_some(lane)
+        lane.land(has_failed).then_some(lane)
     }
+}
+
+/// How a flight goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the producer that waits for nothing.
+    #[default]
+    Prompt,
+    /// By the one that gathers.
+    Gathering,
 }
 
 /// The records of one partition.
@@ -94,6 +110,10 @@ pub(super) struct Lane {
 struct State {
     waiting: VecDeque<Waiting>,
     under_way: usize,
+    /// How the last flight went.
+    way: Way,
+    /// Whether a record of it failed.
+    has_failed: bool,
 }
 
 impl Lane {
@@ -111,35 +131,38 @@ impl Lane {
         self.state.lock().waiting.push_back(waiting);
     }
 
-    /// The next flight; none while one is under way.
-    pub(super) fn depart(&self) -> Vec<Waiting> {
+    /// The next flight, and how it goes; an empty one while another is under way. A record that has failed may arrive all the
+    /// same, and only the producer that sent it sees to it that nothing later comes before it.
+    pub(super) fn depart(&self) -> (Vec<Waiting>, Way) {
         let mut state = self.state.lock();
         if state.under_way > 0 {
-            return Vec::new();
+            return (Vec::new(), state.way);
         }
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
             let Record { key, value } = &waiting.record;
-            bytes += key.len() + value.len();
+            bytes += key.len() + value.len() + RECORD_BYTES;
             bytes <= FLIGHT_BYTES
         };
         let fitting = state.waiting.iter().take(FLIGHT_RECORDS).take_while(fits);
         let length = fitting.count().max(1).min(state.waiting.len());
+        if length > 0 && !std::mem::take(&mut state.has_failed) {
+            state.way = if length < MANY {
+                Way::Prompt
+            } else {
+                Way::Gathering
+            };
+        }
         state.under_way = length;
-        state.waiting.drain(..length).collect()
+        (state.waiting.drain(..length).collect(), state.way)
     }
 
     /// One record less is under way. Whether that was the last one.
-    fn land(&self) -> bool {
+    fn land(&self, has_failed: bool) -> bool {
         let mut state = self.state.lock();
+        state.has_failed |= has_failed;
         state.under_way -= 1;
         state.under_way == 0
-    }
-
-    /// Whether nothing waits and nothing is under way.
-    pub(super) fn is_empty(&self) -> bool {
-        let state = self.state.lock();
-        state.under_way == 0 && state.waiting.is_empty()
     }
 }
 
@@ -174,76 +197,96 @@ mod tests {
 
     use super::*;
 
-    struct Airport {
-        lane: Arc<Lane>,
-        room: Arc<Semaphore>,
+    /// Puts a record of `size` bytes into the lane.
+    fn push(lane: &Lane, size: usize) -> Arc<Batch> {
+        let batch = Batch::new(1);
+        lane.push(Waiting {
+            record: Record {
+                key: Bytes::new(),
+                value: vec![0; size].into(),
+            },
+            since: Instant::now(),
+            batch: Arc::clone(&batch),
+            room: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        });
+        batch
     }
 
-    impl Airport {
-        fn new() -> Self {
-            let lane = Lane::of(&"topic".into(), 1).remove(0);
-            let room = Arc::new(Semaphore::new(100));
-            Self { lane, room }
-        }
+    fn lane() -> Arc<Lane> {
+        Lane::of(&"topic".into(), 1).remove(0)
+    }
 
-        fn push(&self, size: usize) -> Arc<Batch> {
-            let batch = Batch::new(1);
-            let value = Bytes::from(vec![0; size]);
-            let key = Bytes::new();
-            let ticket = Box::new(Ticket {
-                lane: Arc::clone(&self.lane),
-                batch: Arc::clone(&batch),
-                room: Arc::clone(&self.room).try_acquire_owned().unwrap(),
-            });
-            self.lane.push(Waiting {
-                record: Record { key, value },
-                since: Instant::now(),
-                ticket,
-            });
-            batch
-        }
+    fn sizes((flight, _): &(Vec<Waiting>, Way)) -> Vec<usize> {
+        let records = flight.iter().map(|waiting| &waiting.record);
+        records.map(|record| record.value.len()).collect()
+    }
 
-        fn flight(&self) -> Vec<usize> {
-            let flight = self.lane.depart();
-            let sizes = flight.iter().map(|waiting| waiting.record.value.len());
-            sizes.collect()
+    /// Everything of a flight has arrived or failed.
+    fn land(lane: &Arc<Lane>, (flight, _): (Vec<Waiting>, Way), failure: Option<&KafkaError>) {
+        let count = flight.len();
+        for (number, Waiting { batch, room, .. }) in flight.into_iter().enumerate() {
+            let lane = Arc::clone(lane);
+            let ticket = Ticket { lane, batch, room };
+            let landed = ticket.settle(failure.cloned());
+            assert_eq!(landed.is_some(), number + 1 == count, "the last one");
         }
     }
 
     #[tokio::test]
     async fn what_comes_while_a_flight_is_under_way_goes_together_with_the_next() {
-        let airport = Airport::new();
-        let lane = &airport.lane;
-        let first = airport.push(1);
+        let lane = lane();
+        let first = push(&lane, 1);
         let flight = lane.depart();
-        assert_eq!(flight.len(), 1);
-        let (second, third) = (airport.push(2), airport.push(3));
-        assert!(lane.depart().is_empty() && !lane.is_empty());
-        for waiting in flight {
-            assert!(waiting.ticket.settle(None).is_some(), "it was the last");
-        }
+        assert_eq!(sizes(&flight), [1]);
+        let (second, third) = (push(&lane, 2), push(&lane, 3));
+        assert!(lane.depart().0.is_empty());
+        land(&lane, flight, None);
         first.wait().await.unwrap();
-        let mut flight = lane.depart();
-        assert!(flight.pop().unwrap().ticket.settle(None).is_none());
-        assert!(lane.depart().is_empty(), "one of it is still under way");
+        let flight = lane.depart();
+        assert_eq!(sizes(&flight), [2, 3]);
         let failure = KafkaError::Canceled;
-        let last = flight.pop().unwrap().ticket.settle(Some(failure.clone()));
-        assert!(last.is_some() && lane.is_empty());
-        third.wait().await.unwrap();
+        land(&lane, flight, Some(&failure));
         assert_eq!(second.wait().await.unwrap_err(), failure);
-        assert_eq!(airport.room.available_permits(), 100);
+        assert_eq!(third.wait().await.unwrap_err(), failure);
+        assert!(lane.depart().0.is_empty(), "nothing is left");
     }
 
     #[test]
     fn a_flight_is_no_larger_than_one_request() {
-        let airport = Airport::new();
-        assert_eq!(airport.flight(), [0; 0]);
-        for size in [2 * FLIGHT_BYTES, FLIGHT_BYTES / 2, FLIGHT_BYTES / 2, 1] {
-            airport.push(size);
+        let lane = lane();
+        let half = FLIGHT_BYTES / 2 - RECORD_BYTES;
+        for size in [2 * FLIGHT_BYTES, half, half, 1] {
+            push(&lane, size);
         }
-        assert_eq!(airport.flight(), [2 * FLIGHT_BYTES]);
-        airport.lane.land();
-        assert_eq!(airport.flight(), [FLIGHT_BYTES / 2; 2]);
+        for expected in [&[2 * FLIGHT_BYTES][..], &[half; 2], &[1]] {
+            let flight = lane.depart();
+            assert_eq!(sizes(&flight), expected);
+            land(&lane, flight, None);
+        }
+    }
+
+    /// What has failed may still lie in a connection; what comes after it goes behind it.
+    #[test]
+    fn after_a_failure_flights_go_the_same_way_until_one_arrives() {
+        let lane = lane();
+        let way_of = |records: usize, failure: Option<&KafkaError>| {
+            for _ in 0..records {
+                push(&lane, 1);
+            }
+            let flight = lane.depart();
+            let way = flight.1;
+            assert_eq!(flight.0.len(), records);
+            land(&lane, flight, failure);
+            way
+        };
+        let failure = Some(&KafkaError::Canceled);
+        assert_eq!(way_of(MANY - 1, None), Way::Prompt);
+        assert_eq!(way_of(MANY, failure), Way::Gathering);
+        assert_eq!(way_of(1, failure), Way::Gathering);
+        assert_eq!(way_of(1, None), Way::Gathering);
+        assert_eq!(way_of(1, failure), Way::Prompt);
+        assert_eq!(way_of(MANY, None), Way::Prompt);
+        assert_eq!(way_of(MANY, None), Way::Gathering);
     }
 
     #[test]

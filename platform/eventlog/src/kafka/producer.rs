@@ -123,13 +123,8 @@ impl Appender {
         let Some(client) = self.client.write().take() else {
             return;
         };
-        let flushing = tokio::task::spawn_blocking(move || client.flush(CLOSING));
-        match flushing.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "not all records have arrived before the stop");
-            }
-            Err(error) => tracing::warn!(%error, "the producer was not flushed"),
+        if tokio::time::timeout(CLOSING, client.drain()).await.is_err() {
+            tracing::warn!("not all records have arrived before the stop");
         }
     }
 }

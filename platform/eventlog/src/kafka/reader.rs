@@ -81,7 +81,10 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = if records.is_empty() && !left.is_zero() {
                 // The library counts in milliseconds, and does not sleep in what is left of one.
-                SLICE.min(left + Duration::from_millis(1))
+                let whole = left.as_millis().saturating_add(1);
+                SLICE.min(Duration::from_millis(
+                    u64::try_from(whole).unwrap_or(u64::MAX),
+                ))
             } else {
                 Duration::ZERO
             };

@@ -11,6 +11,9 @@
     reason = "who runs the tests says how much of it"
 )]
 
+#[path = "../it/child.rs"]
+mod child;
+
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use contracts::events::Topics;
