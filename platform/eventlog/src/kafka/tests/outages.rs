@@ -84,6 +84,30 @@ async fn a_full_queue_refuses_and_what_waits_in_it_fails() {
     );
 }
 
+/// fault:F5: what waits behind somebody else's records in vain has no more time than they had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_behind_another_that_fails_ends_in_its_own_time() {
+    let brokers = Broker::list(&format!("//{NOBODY}")).unwrap();
+    let mut config = hasty();
+    let time = Duration::from_secs(4);
+    config.kafka.delivery_timeout = time;
+    let appender = Appender::new(Settings::new(brokers, config).unwrap()).unwrap();
+    let topic = Topic {
+        name: "topic".into(),
+        id: uuid::Uuid::nil(),
+        partitions: 1,
+    };
+    let records = numbered(0..1, 10);
+    // Its caller gives up; the record is still under way.
+    let first = tokio::time::timeout(time / 16, appender.append(&topic, &records)).await;
+    assert!(first.is_err());
+    let begun = Instant::now();
+    let failed = appender.append(&topic, &records).await.unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(_)), "{failed}");
+    let taken = begun.elapsed();
+    assert!(taken < time + Duration::from_millis(2500), "{taken:?}");
+}
+
 /// row:F10: while no broker answers appends soon fail at once; `a_killed_broker_costs_nothing_that_was_confirmed` shows
 /// how it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
