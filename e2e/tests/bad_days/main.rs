@@ -261,9 +261,14 @@ impl People {
     /// The same, and until the AI has answered a fresh question.
     async fn caught_up(&self) -> Duration {
         let since = Instant::now();
-        let answered = tokio::time::timeout(NEVER, self.assistant.answers());
-        let _ = tokio::join!(self.talk_again(), answered);
-        since.elapsed()
+        let answering = tokio::time::timeout(NEVER, self.assistant.answers());
+        let answered = async {
+            let _ = answering.await;
+            since.elapsed()
+        };
+        let (talked, answered) = tokio::join!(self.talk_again(), answered);
+        println!("people after {talked:?}, the AI after {answered:?}");
+        talked.max(answered)
     }
 
     /// Whoever comes to the door while the database is away hears that it is, and not that the password is wrong.

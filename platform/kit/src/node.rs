@@ -108,7 +108,7 @@ impl Spawner {
     {
         let this = self.clone();
         self.phase.tracker.spawn(async move {
-            let waits = || Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+            let waits = || Backoff::new(AGAIN.0, AGAIN.1);
             let mut backoff = waits();
             loop {
                 let started = Instant::now();
@@ -148,6 +148,8 @@ impl Spawner {
     }
 }
 
+/// How long a failed task waits until it starts again: at first, and at most. What it needs may come back at any moment.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// A task that ran for so long was well: its next restart does not wait for the failures before.
 const WELL: Duration = Duration::from_mins(1);
 

@@ -9,6 +9,27 @@ use std::{
 use kit::{Node, OnFailure};
 use tokio::{sync::mpsc, time::Instant};
 
+/// Whatever was away for long has everybody back soon after its return, and nobody runs in circles meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_for_long_is_tried_every_other_second() {
+    let node = Node::new();
+    let (starts, mut started) = mpsc::channel(64);
+    node.task("never well", OnFailure::Restart, move || {
+        let starts = starts.clone();
+        async move {
+            starts.send(Instant::now()).await?;
+            Err("failed".into())
+        }
+    });
+    let mut times = Vec::new();
+    while times.len() < 200 {
+        times.push(started.recv().await.unwrap());
+    }
+    let waits = times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(waits.clone().max().unwrap() <= Duration::from_millis(2_010));
+    assert!(waits.sum::<Duration>() > Duration::from_secs(100));
+}
+
 /// A task that was well for a minute starts again at once, whatever happened before.
 #[tokio::test(start_paused = true)]
 async fn the_wait_before_a_restart_begins_anew_after_a_good_run() {
