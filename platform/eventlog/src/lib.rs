@@ -20,7 +20,7 @@ pub mod submit;
 pub mod suite;
 
 pub use open::{Config, KafkaConfig, OpenError, check, open};
-pub use reading::{consume, follow};
+pub use reading::{consume, follow, watch_losses};
 pub use rules::check_topic;
 pub use submit::Submitter;
 
@@ -28,6 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// A topic that a process uses.
@@ -248,6 +249,9 @@ pub trait EventLog: Send + Sync + 'static {
         from: i64,
         max: usize,
     ) -> Result<Vec<Delivered>, Error>;
+
+    /// Counts how often a topic was found deleted and made again: what waited in it is gone, and nothing will come of it.
+    fn made_again(&self) -> watch::Receiver<u64>;
 
     /// Whether the log takes appends; for readiness.
     async fn check(&self) -> Result<(), Error>;

@@ -1,4 +1,5 @@
-//! The two ways of reading that services share: as a member of a group, and along a tail.
+//! The two ways of reading that services share: as a member of a group, and along a tail. And what ends both: a topic that was
+//! made again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -109,4 +110,13 @@ pub async fn follow(
             Err(lost) => return Err(lost),
         }
     }
+}
+
+/// Calls `lost` whenever a topic was found deleted and made again, until `stop`: see [`EventLog::made_again`].
+pub async fn watch_losses(log: &dyn EventLog, stop: &CancellationToken, mut lost: impl FnMut()) {
+    let mut made_again = log.made_again();
+    while let Some(Ok(())) = stop.run_until_cancelled(made_again.changed()).await {
+        lost();
+    }
+    stop.cancelled().await;
 }

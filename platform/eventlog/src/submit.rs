@@ -1,7 +1,8 @@
 //! Send a record and wait for what becomes of it.
 //!
 //! Whoever submits also tails the topic on which outcomes appear, and hands each one to
-//! [`Submitter::answer`]. The waiting lives here; what a key and an answer are is the caller's business.
+//! [`Submitter::answer`]. While nobody does, nobody is let wait: [`Submitter::pause`]. The waiting lives here; what a key
+//! and an answer are is the caller's business.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ struct Waiting<K, A> {
     by_key: HashMap<K, Vec<(u64, oneshot::Sender<A>)>>,
     count: usize,
     last: u64,
+    is_paused: bool,
 }
 
 impl<K, A> Clone for Submitter<K, A> {
@@ -56,6 +58,7 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
             by_key: HashMap::new(),
             count: 0,
             last: 0,
+            is_paused: false,
         };
         Self {
             waiting: Arc::new(Mutex::new(waiting)),
@@ -68,10 +71,16 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
     /// more than once, and then all get the answer.
     ///
     /// # Errors
-    /// [`Code::Exhausted`] when too many wait already.
+    /// [`Code::Exhausted`] when too many wait already, [`Code::Unavailable`] while nobody brings answers.
     pub fn begin(&self, key: K) -> Result<Pending<K, A>, Fault> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock();
+        if waiting.is_paused {
+            return Err(Fault::new(
+                Code::Unavailable,
+                "answers do not arrive at the moment; try again",
+            ));
+        }
         if waiting.count >= self.bound {
             return Err(Fault::new(
                 Code::Exhausted,
@@ -112,11 +121,28 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
         }
     }
 
-    /// Tells everybody who waits that the outcome is unknown: what brings the answers has lost its place.
+    /// Tells everybody who waits that the outcome is unknown: their answers will not come.
     pub fn give_up(&self) {
+        self.waiting.lock().give_up();
+    }
+
+    /// What brings the answers has lost its place, or has none yet: tells everybody who waits that the outcome is unknown,
+    /// and lets nobody else wait until [`Submitter::resume`].
+    pub fn pause(&self) {
         let mut waiting = self.waiting.lock();
-        waiting.count = 0;
-        waiting.by_key.clear();
+        waiting.is_paused = true;
+        waiting.give_up();
+    }
+
+    /// From here on every answer is brought, until what is given is dropped: then it pauses.
+    pub fn resume(&self) -> Answering<K, A> {
+        self.waiting.lock().is_paused = false;
+        Answering(self.clone())
+    }
+
+    /// Whether nobody may wait.
+    pub fn is_paused(&self) -> bool {
+        self.waiting.lock().is_paused
     }
 
     /// How many wait now.
@@ -128,7 +154,7 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
     ///
     /// # Errors
     /// [`Code::Unavailable`] when the log did not take the record or no answer came in time: the outcome
-    /// is unknown then, and the same key may be sent again. [`Code::Exhausted`] when too many wait.
+    /// is unknown then, and the same key may be sent again. Those of [`Submitter::begin`]: nothing was sent then.
     pub async fn submit(
         &self,
         log: &dyn EventLog,
@@ -142,6 +168,23 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(unknown_outcome()),
         }
+    }
+}
+
+/// Whoever has it brings the answers; see [`Submitter::resume`].
+#[must_use]
+pub struct Answering<K: Clone + Eq + Hash, A: Clone>(Submitter<K, A>);
+
+impl<K: Clone + Eq + Hash, A: Clone> Drop for Answering<K, A> {
+    fn drop(&mut self) {
+        self.0.pause();
+    }
+}
+
+impl<K, A> Waiting<K, A> {
+    fn give_up(&mut self) {
+        self.count = 0;
+        self.by_key.clear();
     }
 }
 
@@ -170,7 +213,8 @@ impl<K: Eq + Hash, A> Pending<K, A> {
     }
 }
 
-fn unknown_outcome() -> Fault {
+/// What somebody hears who does not learn what became of a record.
+pub fn unknown_outcome() -> Fault {
     Fault::new(
         Code::Unavailable,
         "outcome unknown; retry with the same key",
@@ -245,6 +289,21 @@ mod tests {
         assert_eq!((begun.elapsed(), submitter.waiting()), (Duration::ZERO, 1));
         submitter.answer(&"a", 1);
         assert_eq!(next.wait().await.unwrap(), 1);
+    }
+
+    /// fault:F8: an answer that nobody would bring is not waited for, and nothing is sent for it.
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_brings_answers_nobody_waits() {
+        let submitter = submitter(10);
+        let (before, begun) = (submitter.begin("a").unwrap(), Instant::now());
+        drop(submitter.resume());
+        assert!(before.wait().await.unwrap_err().is(Code::Unavailable));
+        assert!(submitter.begin("a").err().unwrap().is(Code::Unavailable));
+        assert_eq!((begun.elapsed(), submitter.waiting()), (Duration::ZERO, 0));
+        let _answering = submitter.resume();
+        let after = submitter.begin("a").unwrap();
+        submitter.answer(&"a", 1);
+        assert_eq!(after.wait().await.unwrap(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,13 +9,7 @@ mod domain;
 mod metrics;
 mod store;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use cache::{Limits, Rule};
 use contracts::{auth::Verifier, events::Topics, message::MessageClient};
@@ -160,22 +154,20 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClie
     });
 
     let submitter = Submitter::default();
+    submitter.pause();
     let (log, topics, answers) = (deps.log.clone(), deps.topics.clone(), submitter.clone());
-    let tailing = Arc::new(AtomicBool::new(false));
-    let is_tailing = tailing.clone();
     node.task("message answers", OnFailure::Restart, move || {
-        app::reader::answer_sends(
-            log.clone(),
-            topics.clone(),
-            answers.clone(),
-            tailing.clone(),
-            token.clone(),
-        )
+        app::reader::answer_sends(log.clone(), topics.clone(), answers.clone(), token.clone())
     });
+    let (log, answers, stop) = (deps.log.clone(), submitter.clone(), node.token());
+    node.spawner().spawn("message losses", async move {
+        eventlog::watch_losses(log.as_ref(), &stop, || answers.give_up()).await;
+    });
+    let answers = submitter.clone();
     node.ready("message answers", move || {
-        let is_tailing = is_tailing.load(Ordering::Acquire);
-        let not_tailing = || "answers are not read".to_owned();
-        async move { is_tailing.then_some(()).ok_or_else(not_tailing) }
+        let is_paused = answers.is_paused();
+        let not_read = || "answers are not read".to_owned();
+        async move { (!is_paused).then_some(()).ok_or_else(not_read) }
     });
     let checked = store.clone();
     node.ready("message store", move || {

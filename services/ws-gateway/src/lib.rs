@@ -94,6 +94,11 @@ fn start_tasks(gateway: &Arc<app::Gateway>, cache: Arc<dyn Cache>, node: &Node) 
         async move { this.follow_forward(token).await }
     });
     let (this, token) = (gateway.clone(), stop.clone());
+    node.spawner().spawn("ws-gateway losses", async move {
+        let topics = &this.topics;
+        eventlog::watch_losses(&*this.log, &token, || topics.give_up_sends()).await;
+    });
+    let (this, token) = (gateway.clone(), stop.clone());
     node.task("ws-gateway hints", OnFailure::Restart, move || {
         let (this, token) = (this.clone(), token.clone());
         async move { this.send_hints(token).await }

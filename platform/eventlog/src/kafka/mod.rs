@@ -28,6 +28,7 @@ use std::{
 
 use async_trait::async_trait;
 use kit::{Breaker, BreakerConfig, Spawner};
+use tokio::sync::watch;
 
 use self::{
     consumer::{Follower, KafkaConsumer, KafkaTail},
@@ -128,6 +129,10 @@ impl EventLog for KafkaLog {
         ::metrics::counter!(metrics::APPENDED_RECORDS, "topic" => topic.name)
             .increment(records.len() as u64);
         Ok(())
+    }
+
+    fn made_again(&self) -> watch::Receiver<u64> {
+        self.topics.made_again()
     }
 
     /// What an append has returned for is on as many brokers as the topic wants, which is as safe as it gets.

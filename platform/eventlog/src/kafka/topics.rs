@@ -45,6 +45,7 @@ pub(super) struct Topics {
     terms: Mutex<HashMap<Arc<str>, i64>>,
     /// Counts how often the clients had to begin anew.
     eras: watch::Sender<u64>,
+    made_again: watch::Sender<u64>,
     look: Mutex<Look>,
 }
 
@@ -64,6 +65,7 @@ impl Topics {
             known: RwLock::default(),
             terms: Mutex::default(),
             eras: watch::Sender::new(0),
+            made_again: watch::Sender::new(0),
             look: Mutex::default(),
         })
     }
@@ -142,6 +144,7 @@ impl Topics {
                 now = %id,
                 "a topic was deleted and made again; its readers begin anew"
             );
+            self.made_again.send_modify(|times| *times += 1);
         }
         (topic, before.is_some())
     }
@@ -219,6 +222,11 @@ impl Topics {
     /// Tells when the era changes, as long as anybody needs the topics.
     pub(super) fn eras(&self) -> watch::Receiver<u64> {
         self.eras.subscribe()
+    }
+
+    /// See [`crate::EventLog::made_again`].
+    pub(super) fn made_again(&self) -> watch::Receiver<u64> {
+        self.made_again.subscribe()
     }
 
     /// Whether a broker has answered lately.

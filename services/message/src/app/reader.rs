@@ -1,9 +1,6 @@
 //! What other services and people ask of the streams, and sends that come over HTTP.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::{
@@ -32,17 +29,16 @@ pub(crate) struct Reader {
     pub(crate) submitter: Submitter<Waiter, SendResult>,
 }
 
-/// Answers the sends of this process from the forward topic. The process is ready while `tailing` says so,
-/// so no answer can be missed; when the tail loses its place, those who wait are told that their outcome is unknown.
+/// Answers the sends of this process from the forward topic. `submitter` is paused at first, and whenever the tail has lost
+/// its place, so no answer can be missed.
 pub(crate) async fn answer_sends(
     log: Arc<dyn EventLog>,
     topics: Arc<Topics>,
     submitter: Submitter<Waiter, SendResult>,
-    tailing: Arc<AtomicBool>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
     let tail = log.tail(&topics.forward_message, Pace::Prompt).await?;
-    tailing.store(true, Ordering::Release);
+    let _answering = submitter.resume();
     let followed = eventlog::follow(tail, &token, |records| {
         if submitter.waiting() == 0 {
             return;
@@ -54,10 +50,7 @@ pub(crate) async fn answer_sends(
             }
         }
     });
-    let followed = followed.await;
-    tailing.store(false, Ordering::Release);
-    submitter.give_up();
-    Ok(followed?)
+    Ok(followed.await?)
 }
 
 fn found<T>(value: Option<T>) -> Result<T, Fault> {

@@ -1,7 +1,10 @@
 //! A key names one message.
 
 use contracts::message::Page;
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, Instant},
+};
 
 use kit::{Call, Code, Ids as _, RandomIds};
 
@@ -60,6 +63,33 @@ async fn a_send_whose_outcome_is_unknown_is_sent_again() {
         assert_eq!(stored.seq, 1);
         assert!(world.message.send(&world.call, send).await.unwrap().dup);
         assert_eq!(world.send(chat, user(1), "next").await.unwrap().seq, 2);
+        world.stop().await;
+    }
+}
+
+/// fault:F8: when a topic was deleted and made again, nobody waits for what was in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_was_deleted_with_its_topic_is_unknown_at_once() {
+    for world in World::both(1).await {
+        let chat = world.chat().await;
+        let send = new(chat, user(1), "once");
+        world.hand.holds_a_batch.store(true, SeqCst);
+        let (sending, begun) = (
+            world.message.send(&world.call, send.clone()),
+            Instant::now(),
+        );
+        let deleting = async {
+            eventually("the batch is held", async || {
+                world.hand.is_holding.load(SeqCst)
+            })
+            .await;
+            world.hand.made_again.send_modify(|times| *times += 1);
+        };
+        let (unknown, ()) = tokio::join!(sending, deleting);
+        assert_eq!(unknown.unwrap_err().code(), Code::Unavailable);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        world.hand.go_on.notify_one();
+        assert_eq!(world.message.send(&world.call, send).await.unwrap().seq, 1);
         world.stop().await;
     }
 }

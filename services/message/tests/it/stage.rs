@@ -14,7 +14,7 @@ use eventlog::{
     Consumer, Delivered, Error, EventLog, Pace, Partition, Poll, Record, Subscription, Tail, Topic,
     TopicSpec,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What is held, and what was seen.
 #[derive(Default)]
@@ -31,6 +31,8 @@ pub(crate) struct Hand {
     pub(crate) outcomes: AtomicUsize,
     /// Polls without a record.
     pub(crate) empty_polls: AtomicUsize,
+    /// Topics that were deleted and made again.
+    pub(crate) made_again: watch::Sender<u64>,
 }
 
 pub(crate) struct Stage {
@@ -117,6 +119,10 @@ impl EventLog for Stage {
         max: usize,
     ) -> Result<Vec<Delivered>, Error> {
         self.inner.read(topic, partition, from, max).await
+    }
+
+    fn made_again(&self) -> watch::Receiver<u64> {
+        self.hand.made_again.subscribe()
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -17,7 +17,10 @@ use contracts::{
     message::Stored,
     pipeline::{self, SendResult, Waiter},
 };
-use eventlog::{Record, submit::Submitter};
+use eventlog::{
+    Record,
+    submit::{Submitter, unknown_outcome},
+};
 use kit::{Code, Fault};
 use parking_lot::Mutex;
 use realtime::{Close, Command, Socket};
@@ -176,10 +179,7 @@ impl Sending {
         let failure: Fault = match tokio::time::timeout(TIMEOUT, append).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.into(),
-            Err(_) => Fault::new(
-                Code::Unavailable,
-                "outcome unknown; retry with the same key",
-            ),
+            Err(_) => unknown_outcome(),
         };
         failure.report("socket");
         metrics::append_failed();
@@ -202,11 +202,7 @@ impl Sending {
                     return Some(first.deadline);
                 }
                 gateway.topics.forget(*chat, first);
-                let fault = Fault::new(
-                    Code::Unavailable,
-                    "outcome unknown; retry with the same key",
-                );
-                first.answer(Err(fault));
+                first.answer(Err(unknown_outcome()));
             }
             self.unanswered.pop_front();
         }

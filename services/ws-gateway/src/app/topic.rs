@@ -13,6 +13,7 @@ use contracts::{
     ChatId, UserId,
     pipeline::{SendResult, Waiter},
 };
+use eventlog::submit::unknown_outcome;
 use parking_lot::Mutex;
 use realtime::{Burst, Close, Crowded, Frame, Socket, Watcher};
 use tokio::time::Instant;
@@ -420,6 +421,13 @@ impl Topic {
             }
             !is_meant
         });
+    }
+
+    /// No answer will come to anybody who waits for one.
+    pub(crate) fn give_up_sends(&mut self) {
+        for unanswered in self.unanswered.drain(..) {
+            unanswered.answer(Err(unknown_outcome()));
+        }
     }
 
     /// Somebody does not wait any more.

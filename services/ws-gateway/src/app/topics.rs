@@ -158,6 +158,15 @@ impl Topics {
         self.with(chat, |topic| topic.forget(unanswered));
     }
 
+    /// No answer will come to anybody who waits for one.
+    pub(crate) fn give_up_sends(&self) {
+        let waited = self.by_chat.iter().filter(|topic| topic.has_unanswered());
+        let waited: Vec<_> = waited.map(|topic| *topic.key()).collect();
+        for chat in waited {
+            self.with(chat, Topic::give_up_sends);
+        }
+    }
+
     /// A connection is gone.
     pub(crate) fn leave(&self, link: &Link) {
         // The lock is not held below: a seat that goes takes its chat out itself.

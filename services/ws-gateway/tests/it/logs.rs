@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use eventlog::{
     Consumer, Delivered, Error, EventLog, Pace, Record, Subscription, Tail, Topic, TopicSpec,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) struct SwitchedLog {
     pub(crate) inner: Arc<dyn EventLog>,
@@ -20,6 +20,7 @@ pub(crate) struct SwitchedLog {
 struct Switches {
     refuses_appends: AtomicBool,
     loses_place: Notify,
+    made_again: watch::Sender<u64>,
 }
 
 impl SwitchedLog {
@@ -32,6 +33,11 @@ impl SwitchedLog {
 
     pub(crate) fn refuse_appends(&self, refuses: bool) {
         self.switches.refuses_appends.store(refuses, SeqCst);
+    }
+
+    /// A topic was deleted and made again.
+    pub(crate) fn make_again(&self) {
+        self.switches.made_again.send_modify(|times| *times += 1);
     }
 
     /// The next read of a tail says that its place is gone.
@@ -98,6 +104,10 @@ impl EventLog for SwitchedLog {
         max: usize,
     ) -> Result<Vec<Delivered>, Error> {
         self.inner.read(topic, partition, from, max).await
+    }
+
+    fn made_again(&self) -> watch::Receiver<u64> {
+        self.switches.made_again.subscribe()
     }
 
     async fn check(&self) -> Result<(), Error> {

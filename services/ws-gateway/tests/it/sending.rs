@@ -1,5 +1,7 @@
 //! `msg.send` and its answers.
 
+use std::time::Duration;
+
 use contracts::{Key, MessageId};
 use eventlog::EventLog as _;
 use realtime::testing::in_time;
@@ -185,6 +187,32 @@ async fn unanswered_sends_are_bounded() {
     world.streams.may_store.add_permits(1000);
     assert!(ann.answer(last).await["ok"].is_object());
     assert_eq!(appended().await, 100);
+}
+
+/// fault:F8: when a topic was deleted and made again, nobody waits for what was in it.
+#[tokio::test]
+async fn a_send_that_was_deleted_with_its_topic_is_unknown_at_once() {
+    let world = World::new().await;
+    let chat = world.streams.create(&[user(1)]);
+    let mut ann = world.in_chat(user(1), chat).await;
+    let may_store = &world.streams.may_store;
+    may_store.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    let (key, begun) = (key(), std::time::Instant::now());
+    let id = ann.send(chat, key, "lost").await;
+    in_time("it waits in the log", async {
+        let topic = &world.topics.message_persist;
+        let waits = |marks: Vec<_>| marks.iter().any(|(low, high)| high > low);
+        while !waits(world.log.watermarks(topic).await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.log.make_again();
+    assert_eq!(ann.answer(id).await["err"]["code"], "unavailable");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    may_store.add_permits(10);
+    let id = ann.send(chat, key, "lost").await;
+    assert_eq!(ann.answer(id).await["ok"]["seq"], 1);
 }
 
 /// guarantee:G3: no answer within ten seconds means unknown; the same key may be sent again.

@@ -125,7 +125,9 @@ async fn is_another_one(brokers: &str, meanwhile: impl FnOnce()) {
         name: Arc::clone(&before.name),
         partitions: 2,
     };
+    let mut losses = log.made_again();
     let after = log.ensure(&[again]).await.unwrap().remove(0);
+    losses.changed().await.unwrap();
     assert_ne!(after.id, before.id);
     // More than before, so that every old place exists in the new topic as well.
     append_patiently(&log, &after, numbered(1000..1500, 10)).await;
