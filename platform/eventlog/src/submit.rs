@@ -1,35 +1,49 @@
 //! Send a record and wait for what becomes of it.
 //!
 //! Whoever submits also tails the topic on which outcomes appear, and hands each one to
-//! [`Submitter::answer`]. While nobody does, nobody is let wait: [`Submitter::pause`]. The waiting lives here; what a key
-//! and an answer are is the caller's business.
+//! [`Submitter::answer`]. It may do so on demand only, as every reader of a busy topic costs: [`Submitter::wanted`]. While nobody
+//! tails, nobody is let wait. The waiting lives here; what a key and an answer are is the caller's business.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
 use kit::{Code, Fault};
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use crate::{EventLog, Record};
 
 /// Those who wait for an answer, by key. Cheap to clone.
 pub struct Submitter<K, A> {
     waiting: Arc<Mutex<Waiting<K, A>>>,
+    demand: Arc<watch::Sender<Demand>>,
     timeout: Duration,
     bound: usize,
+}
+
+/// Whether answers are brought. It leaves [`Demand::Answered`] only with the lock on those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    None,
+    Wanted,
+    Answered,
 }
 
 struct Waiting<K, A> {
     by_key: HashMap<K, Vec<(u64, oneshot::Sender<A>)>>,
     count: usize,
     last: u64,
-    is_paused: bool,
+    /// When somebody last began to wait.
+    used: Instant,
 }
 
 impl<K, A> Clone for Submitter<K, A> {
     fn clone(&self) -> Self {
         Self {
             waiting: Arc::clone(&self.waiting),
+            demand: Arc::clone(&self.demand),
             timeout: self.timeout,
             bound: self.bound,
         }
@@ -52,16 +66,24 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
     /// How many may wait when nobody says otherwise.
     pub const BOUND: usize = 100_000;
 
-    /// At most `bound` waiters, each for `timeout` at most.
+    /// Nobody brings answers until somebody waits for one: see [`Submitter::wanted`].
+    pub fn on_demand() -> Self {
+        let submitter = Self::default();
+        submitter.demand.send_replace(Demand::None);
+        submitter
+    }
+
+    /// At most `bound` waiters, each for `timeout` at most. Answers are always brought.
     pub fn new(timeout: Duration, bound: usize) -> Self {
         let waiting = Waiting {
             by_key: HashMap::new(),
             count: 0,
             last: 0,
-            is_paused: false,
+            used: Instant::now(),
         };
         Self {
             waiting: Arc::new(Mutex::new(waiting)),
+            demand: Arc::new(watch::Sender::new(Demand::Answered)),
             timeout,
             bound,
         }
@@ -75,11 +97,8 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
     pub fn begin(&self, key: K) -> Result<Pending<K, A>, Fault> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock();
-        if waiting.is_paused {
-            return Err(Fault::new(
-                Code::Unavailable,
-                "answers do not arrive at the moment; try again",
-            ));
+        if *self.demand.borrow() != Demand::Answered {
+            return Err(unanswered());
         }
         if waiting.count >= self.bound {
             return Err(Fault::new(
@@ -89,6 +108,7 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
         }
         waiting.count += 1;
         waiting.last += 1;
+        waiting.used = Instant::now();
         let id = waiting.last;
         waiting
             .by_key
@@ -126,23 +146,31 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
         self.waiting.lock().give_up();
     }
 
-    /// What brings the answers has lost its place, or has none yet: tells everybody who waits that the outcome is unknown,
-    /// and lets nobody else wait until [`Submitter::resume`].
-    pub fn pause(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.is_paused = true;
-        waiting.give_up();
+    /// Returns when somebody wants to wait and nobody brings answers. Whoever calls this brings them, from when it says so until what
+    /// is given is dropped.
+    pub async fn wanted(&self) -> Answers<K, A> {
+        let mut demand = self.demand.subscribe();
+        // The sender lives as long as this.
+        let _ = demand.wait_for(|demand| *demand == Demand::Wanted).await;
+        Answers(self.clone())
     }
 
-    /// From here on every answer is brought, until what is given is dropped: then it pauses.
-    pub fn resume(&self) -> Answering<K, A> {
-        self.waiting.lock().is_paused = false;
-        Answering(self.clone())
-    }
-
-    /// Whether nobody may wait.
-    pub fn is_paused(&self) -> bool {
-        self.waiting.lock().is_paused
+    /// Waits until answers are brought.
+    async fn answered(&self) -> Result<(), Fault> {
+        let mut demand = self.demand.subscribe();
+        self.demand.send_if_modified(|demand| {
+            let is_first = *demand == Demand::None;
+            if is_first {
+                *demand = Demand::Wanted;
+            }
+            is_first
+        });
+        let settled = demand.wait_for(|demand| *demand != Demand::Wanted).await;
+        if settled.is_ok_and(|demand| *demand == Demand::Answered) {
+            Ok(())
+        } else {
+            Err(unanswered())
+        }
     }
 
     /// How many wait now.
@@ -162,8 +190,18 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
         record: Record,
         key: K,
     ) -> Result<A, Fault> {
-        let pending = self.begin(key)?;
-        match tokio::time::timeout_at(pending.deadline, log.append(topic, vec![record])).await {
+        let deadline = Instant::now() + self.timeout;
+        let mut pending = loop {
+            let answered = tokio::time::timeout_at(deadline, self.answered());
+            answered.await.unwrap_or_else(|_| Err(unanswered()))?;
+            match self.begin(key.clone()) {
+                // They have just ended.
+                Err(fault) if fault.is(Code::Unavailable) => {}
+                begun => break begun?,
+            }
+        };
+        pending.deadline = deadline;
+        match tokio::time::timeout_at(deadline, log.append(topic, vec![record])).await {
             Ok(Ok(())) => pending.wait().await,
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(unknown_outcome()),
@@ -171,13 +209,31 @@ impl<K: Clone + Eq + Hash, A: Clone> Submitter<K, A> {
     }
 }
 
-/// Whoever has it brings the answers; see [`Submitter::resume`].
+/// Whoever has it is about to bring the answers, or brings them; see [`Submitter::wanted`]. When it is dropped, everybody who waits
+/// hears that the outcome is unknown.
 #[must_use]
-pub struct Answering<K: Clone + Eq + Hash, A: Clone>(Submitter<K, A>);
+pub struct Answers<K: Clone + Eq + Hash, A: Clone>(Submitter<K, A>);
 
-impl<K: Clone + Eq + Hash, A: Clone> Drop for Answering<K, A> {
+impl<K: Clone + Eq + Hash, A: Clone> Answers<K, A> {
+    /// From here on every answer is brought.
+    pub fn begin(&self) {
+        self.0.demand.send_replace(Demand::Answered);
+    }
+
+    /// Returns when nobody has begun to wait for so long, which is longer than anybody waits.
+    pub async fn unused_for(&self, long: Duration) {
+        let until = || self.0.waiting.lock().used + long;
+        while until() > Instant::now() {
+            tokio::time::sleep_until(until()).await;
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, A: Clone> Drop for Answers<K, A> {
     fn drop(&mut self) {
-        self.0.pause();
+        let mut waiting = self.0.waiting.lock();
+        self.0.demand.send_replace(Demand::None);
+        waiting.give_up();
     }
 }
 
@@ -213,6 +269,13 @@ impl<K: Eq + Hash, A> Pending<K, A> {
     }
 }
 
+fn unanswered() -> Fault {
+    Fault::new(
+        Code::Unavailable,
+        "answers do not arrive at the moment; try again",
+    )
+}
+
 /// What somebody hears who does not learn what became of a record.
 pub fn unknown_outcome() -> Fault {
     Fault::new(
@@ -246,6 +309,10 @@ impl<K: Eq + Hash, A> Drop for Place<K, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn submitter_on_demand() -> Submitter<&'static str, u32> {
+        Submitter::on_demand()
+    }
 
     fn submitter(bound: usize) -> Submitter<&'static str, u32> {
         Submitter::new(Duration::from_secs(10), bound)
@@ -294,16 +361,55 @@ mod tests {
     /// fault:F8: an answer that nobody would bring is not waited for, and nothing is sent for it.
     #[tokio::test(start_paused = true)]
     async fn while_nobody_brings_answers_nobody_waits() {
-        let submitter = submitter(10);
-        let (before, begun) = (submitter.begin("a").unwrap(), Instant::now());
-        drop(submitter.resume());
-        assert!(before.wait().await.unwrap_err().is(Code::Unavailable));
+        let submitter = submitter_on_demand();
+        assert!(submitter.begin("a").err().unwrap().is(Code::Unavailable));
+        let begun = Instant::now();
+        let (answered, answers) = tokio::join!(submitter.answered(), async {
+            let answers = submitter.wanted().await;
+            answers.begin();
+            answers
+        });
+        answered.unwrap();
+        let pending = submitter.begin("a").unwrap();
+        submitter.answer(&"a", 1);
+        assert_eq!(pending.wait().await.unwrap(), 1);
+
+        let pending = submitter.begin("a").unwrap();
+        drop(answers);
+        assert!(pending.wait().await.unwrap_err().is(Code::Unavailable));
         assert!(submitter.begin("a").err().unwrap().is(Code::Unavailable));
         assert_eq!((begun.elapsed(), submitter.waiting()), (Duration::ZERO, 0));
-        let _answering = submitter.resume();
-        let after = submitter.begin("a").unwrap();
-        submitter.answer(&"a", 1);
-        assert_eq!(after.wait().await.unwrap(), 1);
+    }
+
+    /// Whoever wants answers hears at once that they cannot be brought, and may want them again.
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_cannot_be_brought_are_not_waited_for() {
+        let (submitter, begun) = (submitter_on_demand(), Instant::now());
+        for _ in 0..2 {
+            let failing = async { drop(submitter.wanted().await) };
+            let (answered, ()) = tokio::join!(submitter.answered(), failing);
+            assert!(answered.unwrap_err().is(Code::Unavailable));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_brought_as_long_as_somebody_wants_them() {
+        let (submitter, begun) = (submitter_on_demand(), Instant::now());
+        let bringing = async {
+            let answers = submitter.wanted().await;
+            answers.begin();
+            answers
+        };
+        let (_, answers) = tokio::join!(submitter.answered(), bringing);
+        let using = async {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                drop(submitter.begin("a").unwrap());
+            }
+        };
+        tokio::join!(using, answers.unused_for(Duration::from_mins(1)));
+        assert_eq!(begun.elapsed(), Duration::from_mins(3));
     }
 
     #[tokio::test(start_paused = true)]

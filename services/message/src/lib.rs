@@ -153,8 +153,7 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClie
         marks.clone().run(log.clone(), stop.clone())
     });
 
-    let submitter = Submitter::default();
-    submitter.pause();
+    let submitter = Submitter::on_demand();
     let (log, topics, answers) = (deps.log.clone(), deps.topics.clone(), submitter.clone());
     node.task("message answers", OnFailure::Restart, move || {
         app::reader::answer_sends(log.clone(), topics.clone(), answers.clone(), token.clone())
@@ -162,12 +161,6 @@ pub fn build(config: &Config, deps: Deps, node: &mut Node) -> Result<MessageClie
     let (log, answers, stop) = (deps.log.clone(), submitter.clone(), node.token());
     node.spawner().spawn("message losses", async move {
         eventlog::watch_losses(log.as_ref(), &stop, || answers.give_up()).await;
-    });
-    let answers = submitter.clone();
-    node.ready("message answers", move || {
-        let is_paused = answers.is_paused();
-        let not_read = || "answers are not read".to_owned();
-        async move { (!is_paused).then_some(()).ok_or_else(not_read) }
     });
     let checked = store.clone();
     node.ready("message store", move || {

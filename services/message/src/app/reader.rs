@@ -1,6 +1,6 @@
 //! What other services and people ask of the streams, and sends that come over HTTP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::{
@@ -29,28 +29,36 @@ pub(crate) struct Reader {
     pub(crate) submitter: Submitter<Waiter, SendResult>,
 }
 
-/// Answers the sends of this process from the forward topic. `submitter` is paused at first, and whenever the tail has lost
-/// its place, so no answer can be missed.
+/// Whoever sends over HTTP often finds the answers read; nobody reads them for those who send over sockets.
+const UNUSED: Duration = Duration::from_mins(1);
+
+/// Answers the sends of this process from the forward topic, as long as there are any.
 pub(crate) async fn answer_sends(
     log: Arc<dyn EventLog>,
     topics: Arc<Topics>,
     submitter: Submitter<Waiter, SendResult>,
     token: CancellationToken,
 ) -> Result<(), BoxError> {
-    let tail = log.tail(&topics.forward_message, Pace::Prompt).await?;
-    let _answering = submitter.resume();
-    let followed = eventlog::follow(tail, &token, |records| {
-        if submitter.waiting() == 0 {
-            return;
-        }
-        for record in records {
-            let head = Head::parse(&record.value).ok();
-            if let Some((waiter, result)) = head.as_ref().and_then(pipeline::answer) {
-                submitter.answer(&waiter, result);
+    while let Some(answers) = token.run_until_cancelled(submitter.wanted()).await {
+        let tail = log.tail(&topics.forward_message, Pace::Prompt).await?;
+        answers.begin();
+        let followed = eventlog::follow(tail, &token, |records| {
+            if submitter.waiting() == 0 {
+                return;
             }
+            for record in records {
+                let head = Head::parse(&record.value).ok();
+                if let Some((waiter, result)) = head.as_ref().and_then(pipeline::answer) {
+                    submitter.answer(&waiter, result);
+                }
+            }
+        });
+        tokio::select! {
+            followed = followed => followed?,
+            () = answers.unused_for(UNUSED) => {}
         }
-    });
-    Ok(followed.await?)
+    }
+    Ok(())
 }
 
 fn found<T>(value: Option<T>) -> Result<T, Fault> {
