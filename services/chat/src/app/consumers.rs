@@ -51,7 +51,8 @@ impl Consumers {
     /// Follows the forward topic until the node stops.
     pub(crate) async fn follow_projections(self) -> Result<(), BoxError> {
         let topic = self.topics.forward_message.clone();
-        let mut consumer = self.subscribe(FORWARD_GROUP, &topic).await?;
+        // Every message comes by, and a decision now and then: whoever decides may wait the tenth of a second.
+        let mut consumer = self.subscribe(FORWARD_GROUP, &topic, Pace::Relaxed).await?;
         // The positions of skipped records need no transaction of their own: they ride with the next effect,
         // or go alone now and then, so that a restart does not read them all again.
         let (mut stored, mut reached) = (Places::new(), Places::new());
@@ -85,7 +86,7 @@ impl Consumers {
     /// Follows what becomes of threads until the node stops.
     pub(crate) async fn follow_threads(self) -> Result<(), BoxError> {
         let topic = self.topics.ai_thread_created.clone();
-        let mut consumer = self.subscribe(THREADS_GROUP, &topic).await?;
+        let mut consumer = self.subscribe(THREADS_GROUP, &topic, Pace::Prompt).await?;
         let (mut stored, mut reached) = (Places::new(), Places::new());
         loop {
             let Some(records) = self
@@ -121,6 +122,7 @@ impl Consumers {
         &self,
         group: &str,
         topic: &str,
+        pace: Pace,
     ) -> Result<Box<dyn Consumer>, eventlog::Error> {
         self.log
             .subscribe(Subscription {
@@ -129,7 +131,7 @@ impl Consumers {
                 topics: vec![topic.into()],
                 start: StartAt::Stored(Arc::new(self.store.clone())),
                 session_timeout: Duration::from_secs(6),
-                pace: Pace::Prompt,
+                pace,
             })
             .await
     }
