@@ -1,4 +1,4 @@
-//! The two ways of reading that services share: as a member of a group, and along a tail. And what ends both: a topic that was
+//! The two ways of reading that services share: as a member of a group, and along a tail. And what neither sees: a topic that was
 //! made again.
 
 use std::{collections::HashMap, time::Duration};

@@ -35,7 +35,7 @@ struct Waiting<K, A> {
     by_key: HashMap<K, Vec<(u64, oneshot::Sender<A>)>>,
     count: usize,
     last: u64,
-    /// When somebody last began to wait.
+    /// When somebody last began to wait, or answers began to be brought.
     used: Instant,
 }
 
@@ -217,10 +217,12 @@ pub struct Answers<K: Clone + Eq + Hash, A: Clone>(Submitter<K, A>);
 impl<K: Clone + Eq + Hash, A: Clone> Answers<K, A> {
     /// From here on every answer is brought.
     pub fn begin(&self) {
+        let mut waiting = self.0.waiting.lock();
+        waiting.used = Instant::now();
         self.0.demand.send_replace(Demand::Answered);
     }
 
-    /// Returns when nobody has begun to wait for so long, which is longer than anybody waits.
+    /// Returns when nobody has begun to wait for so long since [`Answers::begin`], which is longer than anybody waits.
     pub async fn unused_for(&self, long: Duration) {
         let until = || self.0.waiting.lock().used + long;
         while until() > Instant::now() {
@@ -395,7 +397,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_are_brought_as_long_as_somebody_wants_them() {
-        let (submitter, begun) = (submitter_on_demand(), Instant::now());
+        let submitter = submitter_on_demand();
+        // However long nobody wanted them.
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        let begun = Instant::now();
         let bringing = async {
             let answers = submitter.wanted().await;
             answers.begin();

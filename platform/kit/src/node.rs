@@ -18,7 +18,7 @@ use crate::{
 /// What a node does when one of its tasks ends with an error or panics.
 #[derive(Clone, Copy, Debug)]
 pub enum OnFailure {
-    /// Start it again after a wait that grows up to ten seconds.
+    /// Start it again after a wait that grows up to two seconds.
     Restart,
     /// Stop the process with a failing exit code.
     Fatal,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use kit::{Clock, Ids, Spawner};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -92,8 +92,6 @@ pub(super) struct Engine {
     /// Something waits to be written.
     pub(super) wake: Arc<Notify>,
     pub(super) failed: CancellationToken,
-    /// Nothing is ever sent: only the log itself has the file.
-    pub(super) made_again: watch::Sender<u64>,
 }
 
 impl Drop for Engine {

@@ -22,10 +22,7 @@ use async_trait::async_trait;
 use kit::{Clock, Ids, Spawner};
 use parking_lot::{Mutex, RwLock};
 use sqlx::SqliteConnection;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -79,7 +76,6 @@ impl EmbeddedLog {
             writer: tokio::sync::Mutex::new(Writer(Some(connection))),
             wake: Arc::new(Notify::new()),
             failed: CancellationToken::new(),
-            made_again: watch::Sender::new(0),
         });
         writer::start(&engine);
         retention::start(&engine);
@@ -267,10 +263,6 @@ impl Engine {
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
-    fn made_again(&self) -> watch::Receiver<u64> {
-        self.engine.made_again.subscribe()
-    }
-
     async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<Topic>, Error> {
         topics.iter().try_for_each(rules::check_topic)?;
         let (engine, specs) = (Arc::clone(&self.engine), topics.to_vec());

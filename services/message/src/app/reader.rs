@@ -40,7 +40,11 @@ pub(crate) async fn answer_sends(
     token: CancellationToken,
 ) -> Result<(), BoxError> {
     while let Some(answers) = token.run_until_cancelled(submitter.wanted()).await {
-        let tail = log.tail(&topics.forward_message, Pace::Prompt).await?;
+        let tail = log.tail(&topics.forward_message, Pace::Prompt);
+        let Some(tail) = token.run_until_cancelled(tail).await else {
+            break;
+        };
+        let tail = tail?;
         answers.begin();
         let followed = eventlog::follow(tail, &token, |records| {
             if submitter.waiting() == 0 {
